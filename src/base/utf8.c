@@ -1,0 +1,85 @@
+#include "base/utf8.h"
+
+size_t utf8_seq(const char *text, size_t n)
+{
+    const unsigned char *p = (const unsigned char *)text;
+    unsigned char lo = 0x80, hi = 0xbf;
+    size_t len;
+
+    if (n == 0)
+        return 0;
+    if (p[0] < 0x80)
+        return 1;
+    if (p[0] < 0xc2 || p[0] > 0xf4)
+        return 0;
+    len = p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
+    if (n < len)
+        return 0;
+    if (p[0] == 0xe0)
+        lo = 0xa0;              /* shorter forms exist */
+    else if (p[0] == 0xed)
+        hi = 0x9f;              /* surrogates */
+    else if (p[0] == 0xf0)
+        lo = 0x90;
+    else if (p[0] == 0xf4)
+        hi = 0x8f;              /* above U+10FFFF */
+    if (p[1] < lo || p[1] > hi)
+        return 0;
+    for (size_t i = 2; i < len; i++)
+        if (p[i] < 0x80 || p[i] > 0xbf)
+            return 0;
+    return len;
+}
+
+/* How many bytes from `at` on are well-formed. */
+static size_t valid_run(struct str s, size_t at)
+{
+    size_t i = at;
+
+    while (i < s.n) {
+        size_t len = (unsigned char)s.p[i] < 0x80 ? 1 : utf8_seq(s.p + i, s.n - i);
+
+        if (!len)
+            break;
+        i += len;
+    }
+    return i - at;
+}
+
+bool utf8_valid(struct str s)
+{
+    return valid_run(s, 0) == s.n;
+}
+
+int utf8_add_clean(struct buf *b, struct str s)
+{
+    size_t at = 0;
+
+    while (at < s.n) {
+        size_t run = valid_run(s, at);
+
+        buf_add(b, s.p + at, run);
+        at += run;
+        if (at < s.n) {
+            buf_adds(b, "\xef\xbf\xbd");
+            at++;
+        }
+    }
+    return buf_err(b);
+}
+
+size_t utf8_align(struct str s, size_t at)
+{
+    for (int i = 0; i < 3 && at < s.n && ((unsigned char)s.p[at] & 0xc0) == 0x80; i++)
+        at++;
+    return MIN(at, s.n);
+}
+
+size_t utf8_cut(struct str s, size_t n)
+{
+    if (n >= s.n)
+        return s.n;
+    for (int i = 0; i < 3 && n > 0 && ((unsigned char)s.p[n] & 0xc0) == 0x80; i++)
+        n--;
+    return n;
+}

@@ -1,0 +1,474 @@
+#include "cmd/agent.h"
+
+#include "base/path.h"
+#include "core/policy.h"
+#include "core/turn.h"
+#include "env/local.h"
+#include "rt/http.h"
+#include "rt/loop.h"
+
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+struct service {
+    const char *name, *api, *base_url, *key_env;
+};
+
+static const struct service services[] = {
+#define SERVICE(name, api, url, key) { name, api, url, key },
+#include "cmd/providers.def"
+#undef SERVICE
+};
+
+/* The turn that a signal stops. */
+static struct {
+    struct scope *turn;
+    const char *home;
+    int signals;
+} driving;
+
+static void dump_fibers(void)
+{
+    cleanup(freep) char *path = xasprintf("%s/fibers.%d", driving.home, getpid());
+    cleanup(freep) char *temp = xasprintf("%s.tmp", path);
+    cleanup(buf_done) struct buf table = {0};
+    FILE *f = fopen(temp, "we");
+
+    if (!f)
+        return;
+    fiber_table(&table);
+    fwrite(table.p, 1, table.n, f);
+    fclose(f);
+    rename(temp, path);
+}
+
+static void on_signal(int signo)
+{
+    if (signo == SIGUSR1) {
+        dump_fibers();
+        return;
+    }
+    /* The second one is for a rein that hangs; the log does not mind. */
+    if (driving.signals++ || !driving.turn)
+        _exit(STATUS_INTERRUPTED);
+    scope_cancel(driving.turn);
+}
+
+struct start {
+    struct agent agent;
+    CO int (*fn)(struct agent *a);
+    int status;
+};
+
+static CO int main_fiber(void *arg)
+{
+    struct start *start = arg;
+    struct agent *a = &start->agent;
+
+    start->status = start->fn(a);
+    session_free(a->session);
+    store_close(a->store);
+    env_free(a->env);
+    harness_free(a->harness);
+    return 0;
+}
+
+int agent_main(struct invocation *in, CO int (*fn)(struct agent *a))
+{
+    struct start start = { .agent = { .in = in }, .fn = fn };
+    struct agent *a = &start.agent;
+    struct err e = {0};
+
+    if (rein_home(&a->home, &e) < 0)
+        return fail(STATUS_USAGE, "%s", e.msg);
+    driving.home = a->home;
+    if (loop_run(main_fiber, &start, on_signal) < 0)
+        return fail(STATUS_FAILED, "the event loop cannot be started");
+    buf_done(&a->answer);
+    free(a->home);
+    free(a->cwd);
+    free(a->base_url);
+    free(a->model.name);
+    return start.status;
+}
+
+CO int agent_store(struct agent *a, enum store_mode mode, struct err *e)
+{
+    return store_open(a->home, mode, &a->store, e);
+}
+
+CO int agent_find(struct agent *a, const char *arg, struct session_row *ret, struct err *e)
+{
+    if (!arg && !a->in->opt.last)
+        return err_set(e, -EINVAL, "say which session: an ID, or --last; `rein sessions` lists them");
+    return store_find(a->store, arg, ret, e);
+}
+
+static const struct service *service_of(const char *model)
+{
+    size_t n = strcspn(model, "/");
+
+    for (size_t i = 0; model[n] && i < ARRAY_SIZE(services); i++)
+        if (strlen(services[i].name) == n && strncmp(services[i].name, model, n) == 0)
+            return &services[i];
+    return NULL;
+}
+
+/* What the model is called and what it speaks; `model` is PROVIDER/NAME, `api` NULL for the service's own. */
+static int find_provider(struct agent *a, const char *model, const char *api, struct err *e)
+{
+    const struct service *service = service_of(model);
+    const char *name = service ? model + strlen(service->name) + 1 : model;
+
+    if (!api)
+        api = service ? service->api : "chat";
+    a->provider = provider_find(str_of(api));
+    if (!a->provider)
+        return err_set(e, -EINVAL, "this rein does not speak '%s'; --api takes chat", api);
+    if (a->provider->needs_url || *name == '/') {
+        a->model.name = xstrdup(name);
+    } else {
+        cleanup(freep) char *cwd = getcwd(NULL, 0);
+
+        a->model.name = path_resolve(cwd ? cwd : "/", str_of(name));    /* it is a file, and resume may run elsewhere */
+    }
+    return 0;
+}
+
+/* Where it is, and its key: the options first, then what the session had (NULL: nothing), then the service's row. */
+static int find_address(struct agent *a, const char *model, const char *had_url, const char *had_key_env, struct err *e)
+{
+    const struct options *opt = &a->in->opt;
+    const struct service *service = service_of(model);
+    const char *url = opt->base_url ? opt->base_url : had_url, *key_env = opt->key_env ? opt->key_env : had_key_env;
+
+    if (!key_env && !url && service)
+        key_env = service->key_env;         /* the service's key goes to the service's address only */
+    if (!url && service)
+        url = service->base_url;
+    if (a->provider->needs_url && !url)
+        return err_set(e, -EINVAL, "'%s' names no service that rein knows: give its address with --base-url", model);
+    if (key_env) {
+        a->model.key = getenv(key_env);
+        if (!a->model.key || !*a->model.key)
+            return err_set(e, -EINVAL, "the key for %s is missing: set the environment variable %s", model, key_env);
+    }
+    a->base_url = url ? xstrdup(url) : NULL;
+    a->model.base_url = a->base_url;
+    a->set.base_url = opt->base_url;
+    a->set.key_env = opt->key_env ? opt->key_env : had_key_env ? NULL : key_env;
+    return 0;
+}
+
+static int find_cwd(struct agent *a, const char *dir, struct err *e)
+{
+    a->cwd = realpath(dir ? dir : ".", NULL);
+    if (!a->cwd)
+        return err_set(e, -errno, "the directory %s: %s", dir ? dir : ".", strerror(errno));
+    return 0;
+}
+
+static void on_event(void *arg, const struct event *ev);
+static void on_delta(void *arg, enum delta what, struct str text);
+
+static struct equipment equipment(struct agent *a)
+{
+    return (struct equipment){
+        .provider = a->provider, .model = &a->model, .harness = a->harness, .env = a->env,
+        .observer = { on_event, on_delta, a },
+    };
+}
+
+/* Limits: the option, else (for a new session) the harness. */
+static void find_limits(struct agent *a, bool fresh)
+{
+    const struct options *opt = &a->in->opt;
+    const struct limits *own = &a->harness->limits;
+
+    a->set.limits.steps = opt->max_steps ? opt->max_steps : fresh ? own->steps : 0;
+    a->set.limits.tokens = opt->budget_tokens ? opt->budget_tokens : fresh ? own->tokens : 0;
+    a->set.limits.seconds = opt->timeout ? opt->timeout : fresh ? own->seconds : 0;
+}
+
+static enum status status_of(int r)
+{
+    return r == -ENOTSUP ? STATUS_PROTECTION : r == -EINVAL || r == -EPERM || r == -ENOENT ? STATUS_USAGE : STATUS_FAILED;
+}
+
+CO int agent_create(struct agent *a)
+{
+    const struct options *opt = &a->in->opt;
+    struct equipment with;
+    struct err e = {0};
+    int r;
+
+    a->set.mode = opt->mode ? opt->mode : "ask";
+    r = policy_mode(a->set.mode, &e);
+    if (r == 0 && !opt->model)
+        r = err_set(&e, -EINVAL, "no model is named: --model PROVIDER/NAME, for example --model deepseek/deepseek-chat, or "
+                    "with --base-url URL --api chat for any other service");
+    if (r == 0)
+        r = find_provider(a, opt->model, opt->api, &e);
+    if (r == 0)
+        r = find_address(a, opt->model, NULL, NULL, &e);
+    if (r == 0)
+        r = find_cwd(a, opt->dir, &e);
+    if (r == 0)
+        r = env_local(a->cwd, a->home, &a->env, &e);
+    if (r == 0)
+        r = harness_load(opt->harness ? opt->harness : "coder", &a->harness, &e);
+    if (r < 0)
+        return fail(status_of(r), "%s", e.msg);
+    find_limits(a, true);
+    a->set.cwd = a->cwd;
+    a->set.harness = a->harness;
+    a->set.model = a->provider->needs_url ? opt->model : a->model.name;
+    a->set.api = a->provider->name;
+    a->set.base_url = a->base_url;
+    r = agent_store(a, STORE_WRITE, &e);
+    with = equipment(a);
+    if (r == 0)
+        r = session_create(a->store, &with, &a->set, &a->session, &e);
+    return r < 0 ? fail(STATUS_FAILED, "%s", e.msg) : 0;
+}
+
+/* What the session's first event says, as far as it has to be known before the rest can be folded. */
+struct recorded {
+    json_t *body;
+    const char *cwd, *model, *api, *harness;
+};
+
+static CO int read_recorded(struct agent *a, const struct session_row *row, struct recorded *ret, struct err *e)
+{
+    struct event *ev;
+    int r = store_first(a->store, row->key, EV_SESSION, &ev, e);
+
+    if (r < 0)
+        return err_prefix(e, r, "session %s: ", row->id);
+    r = js_parse(ev->body, &ret->body, e);
+    event_unref(ev);
+    if (r < 0)
+        return err_prefix(e, r, "session %s, event 1: ", row->id);
+    ret->cwd = js_str(ret->body, "cwd").p;
+    ret->model = js_str(ret->body, "model").p;
+    ret->api = js_str(ret->body, "api").p;
+    ret->harness = js_str(json_object_get(ret->body, "harness"), "name").p;
+    if (!ret->cwd || !ret->model || !ret->api || !ret->harness)
+        return err_set(e, -EUCLEAN, "session %s: event 1 is incomplete", row->id);
+    return 0;
+}
+
+static CO int open_recorded(struct agent *a, struct session_row *row, const struct recorded *rec)
+{
+    const struct options *opt = &a->in->opt;
+    const struct view *v;
+    struct equipment with;
+    struct err e = {0};
+    char hex[HASH_HEX];
+    int r = opt->mode ? policy_mode(opt->mode, &e) : 0;
+
+    if (r == 0 && ((opt->model && strcmp(opt->model, rec->model) != 0 && rec->model[0] != '/') ||
+                   (opt->api && strcmp(opt->api, rec->api) != 0)))
+        r = err_set(&e, -EINVAL, "the session was begun with %s (%s), and this rein cannot give its history to another model",
+                    rec->model, rec->api);
+    if (r == 0)
+        r = find_provider(a, rec->model, rec->api, &e);
+    if (r == 0)
+        r = find_cwd(a, rec->cwd, &e);
+    if (r == 0)
+        r = env_local(a->cwd, a->home, &a->env, &e);
+    if (r == 0)
+        r = harness_load(opt->harness ? opt->harness : rec->harness, &a->harness, &e);
+    if (r < 0)
+        return fail(status_of(r), "%s", e.msg);
+    with = equipment(a);
+    r = session_open(a->store, row, &with, &a->session, &e);
+    if (r < 0)
+        return fail(r == -ENODATA ? STATUS_USAGE : STATUS_FAILED, "%s", e.msg);
+    v = &a->session->view;
+    r = find_address(a, rec->model, v->base_url, v->key_env, &e);
+    if (r < 0)
+        return fail(status_of(r), "%s", e.msg);
+    find_limits(a, false);
+    a->set.mode = opt->mode;
+    if (!v->harness_hash || strcmp(hash_hex(&a->harness->hash, hex), v->harness_hash) != 0)
+        a->set.harness = a->harness;        /* it is not the one of the last drive: the log says so */
+    return 0;
+}
+
+CO int agent_open(struct agent *a, struct session_row *row)
+{
+    struct recorded rec = {0};
+    struct err e = {0};
+    int r;
+
+    r = read_recorded(a, row, &rec, &e);
+    r = r < 0 ? fail(STATUS_FAILED, "%s", e.msg) : open_recorded(a, row, &rec);
+    json_decref(rec.body);
+    return r;
+}
+
+/* What a person sees of a session that runs. */
+
+static void on_delta(void *arg, enum delta what, struct str text)
+{
+    struct agent *a = arg;
+
+    if (what == DELTA_TEXT && !a->in->opt.json && isatty(STDOUT_FILENO)) {
+        fwrite(text.p, 1, text.n, stdout);
+        fflush(stdout);
+    }
+}
+
+static void print_call(struct agent *a, const json_t *b)
+{
+    const struct call_view *c = view_call(&a->session->view, js_str(b, "call"));
+    cleanup(json_unrefp) json_t *args = NULL;
+    cleanup(buf_done) struct buf title = {0};
+
+    if (!c)
+        return;
+    js_parse((struct str){ c->args, c->args_len }, &args, NULL);
+    call_title(tool_find(str_of(c->name)), c->name, args, &title);
+    fprintf(stderr, "> %s\n", title.p);
+}
+
+static void on_event(void *arg, const struct event *ev)
+{
+    struct agent *a = arg;
+    cleanup(json_unrefp) json_t *b = NULL;
+
+    if (a->in->opt.json) {
+        cleanup(buf_done) struct buf line = {0};
+
+        event_json(&line, a->session->log.row.id, ev);
+        buf_addc(&line, '\n');
+        fwrite(line.p, 1, line.n, stdout);
+        fflush(stdout);
+        return;
+    }
+    if (ev->kind != EV_ANSWER && ev->kind != EV_INTENT && ev->kind != EV_RESULT && ev->kind != EV_FAULT)
+        return;
+    js_parse(ev->body, &b, NULL);
+    if (ev->kind == EV_ANSWER) {
+        buf_clear(&a->answer);
+        buf_add_str(&a->answer, js_str(b, "text"));
+    }
+    if (a->in->opt.quiet)
+        return;
+    if (ev->kind == EV_INTENT)
+        print_call(a, b);
+    else if (ev->kind == EV_RESULT && !str_is(js_str(b, "outcome"), "ok"))
+        fprintf(stderr, "  %.*s: %.*s\n", STR(js_str(b, "outcome")), (int)strcspn(js_str(b, "text").p, "\n"), js_str(b, "text").p);
+    else if (ev->kind == EV_FAULT)
+        fprintf(stderr, "rein: %.*s%s\n", STR(js_str(b, "why")), js_bool(b, "retry", false) ? "; trying again" : "");
+}
+
+/* Lists what waits for a person, and how to answer. */
+static CO void print_waiting(struct agent *a)
+{
+    const struct view *v = &a->session->view;
+    const char *id = a->session->log.row.id;
+    bool asked = false, doubt = false;
+
+    for (size_t i = 0; i < v->ncalls; i++) {
+        const struct call_view *c = &v->calls[i];
+        cleanup(json_unrefp) json_t *args = NULL;
+        cleanup(buf_done) struct buf title = {0};
+        char name[CALL_NAME_MAX];
+
+        if (c->state != CALL_ASKED && c->state != CALL_UNKNOWN)
+            continue;
+        asked |= c->state == CALL_ASKED;
+        doubt |= c->state == CALL_UNKNOWN;
+        js_parse((struct str){ c->args, c->args_len }, &args, NULL);
+        call_title(tool_find(str_of(c->name)), c->name, args, &title);
+        fprintf(stderr, "rein: call %s %s: %s\n", call_name(c, name),
+                c->state == CALL_ASKED ? "waits for approval" : "is in doubt", title.p);
+    }
+    if (asked)
+        fprintf(stderr, "rein: answer with: rein resume %s --answer CALL=yes or =no (or all=yes)\n", id);
+    if (doubt)
+        fprintf(stderr, "rein: decide with: rein resume %s --decide CALL=done, =retry, =skip or =abort; rein show %s says what "
+                "is known\n", id, id);
+}
+
+static CO int turn_fiber(void *arg)
+{
+    struct agent *a = arg;
+    struct err e = {0};
+    int r = turn_run(a->session, &e);
+
+    if (r < 0 && r != -ECANCELED)
+        fail(STATUS_FAILED, "%s; `rein resume %s` goes on", e.msg, a->session->log.row.id);
+    return r;
+}
+
+static CO int time_limit(void *arg)
+{
+    struct agent *a = arg;
+    int r = fiber_sleep(a->session->view.limits.seconds * 1000);
+
+    if (r == 0 && driving.turn) {
+        a->session->cancel_why = "the time limit (--timeout) is reached";
+        scope_cancel(driving.turn);
+    }
+    return 0;
+}
+
+static int end_status(struct agent *a)
+{
+    const struct view *v = &a->session->view;
+
+    switch (v->end) {
+    case END_DONE:
+        return STATUS_DONE;
+    case END_FAILED:
+        return STATUS_FAILED;
+    case END_BUDGET:
+        return STATUS_BUDGET;
+    case END_UNREACHABLE:
+        return STATUS_MODEL;
+    case END_INTERRUPTED:
+        return STATUS_INTERRUPTED;
+    case END_GUARD:
+        return STATUS_GUARD;
+    case END_OPEN:
+        break;
+    }
+    return STATUS_DECISION;
+}
+
+CO int agent_drive(struct agent *a)
+{
+    cleanup(scope_done) struct scope side = SCOPE_INIT, turn = SCOPE_INIT;
+    const struct view *v = &a->session->view;
+    int r, status;
+
+    if (a->provider->needs_url)
+        http_prefetch(&side);
+    driving.turn = &turn;
+    scope_go(&turn, "turn", turn_fiber, a);
+    if (v->limits.seconds)
+        scope_go(&side, "time limit", time_limit, a);
+    r = scope_join(&turn);
+    driving.turn = NULL;
+    if (r < 0 && r != -ECANCELED)
+        return STATUS_FAILED;
+
+    status = end_status(a);
+    if (!a->in->opt.json) {
+        if (!isatty(STDOUT_FILENO))
+            fwrite(buf_str(&a->answer).p, 1, a->answer.n, stdout);
+        if (a->answer.n && a->answer.p[a->answer.n - 1] != '\n')
+            putchar('\n');
+        fflush(stdout);
+    }
+    if (status == STATUS_DECISION)
+        print_waiting(a);
+    else if (status != STATUS_DONE)
+        fprintf(stderr, "rein: %s: %s; `rein resume %s` goes on\n", end_name(v->end), v->end_why, a->session->log.row.id);
+    return status;
+}

@@ -1,0 +1,36 @@
+/* agent.h - what exec and resume share: putting a session together and driving it. */
+#pragma once
+
+#include "cmd/cmd.h"
+#include "core/session.h"
+
+/* Everything a session runs with, owned. */
+struct agent {
+    const struct invocation *in;
+    char *home;
+    struct store *store;
+    struct model model;
+    struct settings set;            /* what the command line says; borrowed from below or from the options */
+    char *cwd, *base_url;
+    struct harness *harness;
+    struct env *env;
+    const struct provider *provider;
+    struct session *session;
+    struct buf answer;              /* text of the last answer, printed at the end */
+};
+
+/* Runs fn on a loop with signals wired to the session that is being driven. Returns its status. */
+int agent_main(struct invocation *in, CO int (*fn)(struct agent *a));
+
+/* Opens the store. */
+CO int agent_store(struct agent *a, enum store_mode mode, struct err *e);
+
+/* The row that ID, or --last, names. `arg` may be NULL. */
+CO int agent_find(struct agent *a, const char *arg, struct session_row *ret, struct err *e);
+
+/* A new session from the options, or an existing one with what the options change. The status on failure, else 0. */
+CO int agent_create(struct agent *a);
+CO int agent_open(struct agent *a, struct session_row *row);
+
+/* Runs the session until it ends or waits, prints what there is to print, and returns the exit status. */
+CO int agent_drive(struct agent *a);

@@ -1,0 +1,64 @@
+/* cmd.h - the command line: what was asked for, and what every subcommand is given. */
+#pragma once
+
+#include "base/err.h"
+#include "base/buf.h"
+
+/* Exit statuses; they are part of the interface. */
+enum status {
+    STATUS_DONE = 0,
+    STATUS_FAILED = 1,
+    STATUS_USAGE = 2,
+    STATUS_DECISION = 3,
+    STATUS_BUDGET = 4,
+    STATUS_MODEL = 5,
+    STATUS_GUARD = 6,
+    STATUS_PROTECTION = 7,
+    STATUS_INTERRUPTED = 130,
+};
+
+#define LIST_MAX 64
+
+struct list {
+    const char *v[LIST_MAX];
+    size_t n;
+};
+
+/* One member per row of src/cmd/options.c. */
+struct options {
+    const char *dir, *model, *base_url, *api, *key_env, *harness, *mode;
+    int64_t max_steps, budget_tokens, timeout;
+    bool json, last, quiet;
+    struct list decide, answer;
+};
+
+struct invocation {
+    const struct command *command;
+    struct options opt;
+    char **args;                /* what is no option, NULL at the end */
+    size_t nargs;
+};
+
+struct command {
+    const char *name;
+    int (*run)(struct invocation *in);      /* the exit status */
+    const char *usage;                      /* after the name */
+    const char *about;                      /* one line */
+};
+
+#define COMMAND(name, usage, about) int cmd_##name(struct invocation *in);
+#include "cmd/table.def"
+#undef COMMAND
+
+extern const struct command commands[];
+extern const size_t ncommands;
+
+/* Sorts the command line into options and arguments. -EINVAL with a sentence. */
+int options_parse(struct options *opt, char **argv, size_t n, char **args, size_t *ret_nargs, struct err *e);
+void options_help(struct buf *out);
+
+/* Prints "rein: " and the sentence, and returns the status. */
+int fail(enum status status, const char *fmt, ...) printf_fmt(2, 3);
+
+/* REIN_HOME, or ~/.rein. Caller frees. */
+int rein_home(char **ret, struct err *e);

@@ -1,0 +1,119 @@
+/* cmd_doctor.c - what this machine offers rein, what is missing, and what to do about it. */
+#include "cmd/agent.h"
+#include "env/local.h"
+#include "rt/http.h"
+
+#include <fcntl.h>
+#include <stdarg.h>
+#include <linux/landlock.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+enum mark { GOOD, NOTE, BAD };
+
+struct report {
+    bool json;
+    int bad;
+};
+
+static void line(struct report *r, enum mark mark, const char *what, const char *fmt, ...) printf_fmt(4, 5);
+
+static void line(struct report *r, enum mark mark, const char *what, const char *fmt, ...)
+{
+    static const char *const word[] = { "ok", "note", "BAD" }, *const json_word[] = { "ok", "note", "bad" };
+    cleanup(freep) char *text = NULL;
+    cleanup(buf_done) struct buf out = {0};
+    va_list ap;
+
+    va_start(ap, fmt);
+    if (vasprintf(&text, fmt, ap) < 0)
+        text = NULL;
+    va_end(ap);
+    r->bad += mark == BAD;
+    if (!r->json) {
+        printf("%-5s %-10s %s\n", word[mark], what, text ? text : "");
+        return;
+    }
+    buf_addc(&out, '{');
+    js_add_text(&out, "what", what);
+    js_add_text(&out, "state", json_word[mark]);
+    js_add_text(&out, "text", text);
+    buf_addc(&out, '}');
+    puts(out.p);
+}
+
+static void check_kernel(struct report *rep)
+{
+    struct open_how how = { .flags = O_PATH | O_CLOEXEC };
+    struct utsname u;
+    long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+    int fd = (int)syscall(SYS_openat2, AT_FDCWD, "/", &how, sizeof(how)), pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+
+    uname(&u);
+    line(rep, GOOD, "kernel", "%s %s on %s", u.sysname, u.release, u.machine);
+    line(rep, fd < 0 ? BAD : GOOD, "openat2", fd < 0 ? "missing: files cannot be opened safely; Linux 5.6 or later is needed"
+                                                     : "files are opened beneath the workspace by the kernel");
+    line(rep, pidfd < 0 ? BAD : GOOD, "pidfd", pidfd < 0 ? "missing: commands cannot be watched; Linux 5.3 or later is needed"
+                                                         : "commands are watched without signals");
+    if (fd >= 0)
+        close(fd);
+    if (pidfd >= 0)
+        close(pidfd);
+    if (abi > 0)
+        line(rep, GOOD, "landlock", "ABI %ld (not used yet)", abi);
+    else
+        line(rep, NOTE, "landlock", "not available");
+}
+
+static void check_fibers(struct report *rep)
+{
+    FILE *f = fopen("/proc/sys/vm/max_map_count", "re");
+    long maps = 0;
+
+    if (f) {
+        if (fscanf(f, "%ld", &maps) != 1)
+            maps = 0;
+        fclose(f);
+    }
+    line(rep, maps && maps < 30000 ? NOTE : GOOD, "fibers", "at most about %ld at once (vm.max_map_count)", maps / 2);
+}
+
+static CO int doctor_main(struct agent *a)
+{
+    struct report rep = { .json = a->in->opt.json };
+    cleanup(freep) char *box = NULL, *cwd = NULL;
+    struct harness *h = NULL;
+    const char *version = NULL;
+    struct err e = {0};
+    int r;
+
+    line(&rep, GOOD, "rein", "%s, store format %d, event format %d", REIN_VERSION, STORE_FORMAT, EVENT_FORMAT);
+    check_kernel(&rep);
+    check_fibers(&rep);
+    line(&rep, NOTE, "tier", "none: this rein has no box yet; commands run with your rights, so mode ask asks before each of them");
+    r = env_box_path(&box, &e);
+    line(&rep, r < 0 ? BAD : GOOD, "supervisor", "%s", r < 0 ? e.msg : box);
+    r = agent_store(a, STORE_WRITE, &e);
+    line(&rep, r < 0 ? BAD : GOOD, "store", "%s", r < 0 ? e.msg : a->home);
+    cwd = getcwd(NULL, 0);
+    r = env_local(cwd ? cwd : "/", a->home, &a->env, &e);
+    line(&rep, r < 0 ? NOTE : GOOD, "workspace", "%s", r < 0 ? e.msg : cwd);
+    r = http_library(&version, &e);
+    line(&rep, r < 0 ? BAD : GOOD, "network", "%s", r < 0 ? e.msg : version);
+    r = harness_load(a->in->opt.harness ? a->in->opt.harness : "coder", &h, &e);
+    if (r < 0)
+        line(&rep, BAD, "harness", "%s", e.msg);
+    else
+        line(&rep, GOOD, "harness", "%s, version %lld, %zu tools", h->name, (long long)h->version, h->ntools);
+    harness_free(h);
+    return rep.bad ? STATUS_PROTECTION : STATUS_DONE;
+}
+
+int cmd_doctor(struct invocation *in)
+{
+    return agent_main(in, doctor_main);
+}

@@ -1,0 +1,97 @@
+/* main.c - finds the subcommand and runs it. Nothing is opened here that a subcommand may not need. */
+#include "cmd/cmd.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+const struct command commands[] = {
+#define COMMAND(name, usage, about) { #name, cmd_##name, usage, about },
+#include "cmd/table.def"
+#undef COMMAND
+};
+const size_t ncommands = ARRAY_SIZE(commands);
+
+int fail(enum status status, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    fputs("rein: ", stderr);
+    vfprintf(stderr, fmt, ap);
+    fputc('\n', stderr);
+    va_end(ap);
+    return (int)status;
+}
+
+int rein_home(char **ret, struct err *e)
+{
+    const char *home = getenv("REIN_HOME"), *user = getenv("HOME");
+
+    if (home && *home == '/')
+        *ret = xstrdup(home);
+    else if (home && *home)
+        return err_set(e, -EINVAL, "REIN_HOME is '%s'; it has to be an absolute path", home);
+    else if (user && *user == '/')
+        *ret = xasprintf("%s/.rein", user);
+    else
+        return err_set(e, -ENOENT, "neither REIN_HOME nor HOME is set: rein needs a place for its sessions");
+    return 0;
+}
+
+int cmd_version(struct invocation *in)
+{
+    (void)in;
+    puts("rein " REIN_VERSION);
+    return STATUS_DONE;
+}
+
+int cmd_help(struct invocation *in)
+{
+    cleanup(buf_done) struct buf out = {0};
+
+    (void)in;
+    buf_adds(&out, "rein - an agent runtime and coding agent\n\n");
+    for (size_t i = 0; i < ncommands; i++) {
+        cleanup(freep) char *call = xasprintf("rein %s %s", commands[i].name, commands[i].usage);
+
+        buf_addf(&out, "  %-66s %s\n", call, commands[i].about);
+    }
+    buf_adds(&out, "\nOptions:\n");
+    options_help(&out);
+    buf_adds(&out, "\nStatus: 0 done, 1 failed, 2 usage, 3 needs a decision, 4 budget reached, 5 model unreachable or refused,\n"
+                   "        6 stopped by a guard, 7 a promised protection is not available, 130 interrupted\n");
+    fputs(out.p, stdout);
+    return STATUS_DONE;
+}
+
+static const struct command *find(const char *name)
+{
+    static const char *const also[][2] = { { "-p", "exec" }, { "--version", "version" }, { "-V", "version" },
+                                           { "--help", "help" }, { "-h", "help" } };
+
+    for (size_t i = 0; i < ARRAY_SIZE(also); i++)
+        if (strcmp(name, also[i][0]) == 0)
+            name = also[i][1];
+    for (size_t i = 0; i < ncommands; i++)
+        if (strcmp(name, commands[i].name) == 0)
+            return &commands[i];
+    return NULL;
+}
+
+int main(int argc, char **argv)
+{
+    struct invocation in = {0};
+    struct err e = {0};
+    int r;
+
+    if (argc < 2)
+        return fail(STATUS_USAGE, "say what to do: rein exec \"PROMPT\" runs a task, rein help lists the rest");
+    in.command = find(argv[1]);
+    if (!in.command)
+        return fail(STATUS_USAGE, "there is no command '%s'; rein exec \"PROMPT\" runs a task, rein help lists the rest", argv[1]);
+    in.args = xcalloc((size_t)argc, sizeof(*in.args));
+    r = options_parse(&in.opt, argv + 2, (size_t)argc - 2, in.args, &in.nargs, &e);
+    r = r < 0 ? fail(STATUS_USAGE, "%s", e.msg) : in.command->run(&in);
+    free(in.args);
+    return r;
+}

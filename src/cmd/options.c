@@ -1,0 +1,128 @@
+/* options.c - every option, once: the flag, its help and its place come from the row. */
+#include "cmd/cmd.h"
+
+#include <stdio.h>
+
+enum type { TEXT, NUMBER, SWITCH, LIST };
+
+struct row {
+    const char *flag;
+    char letter;
+    enum type type;
+    size_t offset;
+    const char *value, *help;
+};
+
+#define AT(member) offsetof(struct options, member)
+
+static const struct row rows[] = {
+    { "dir",           'C', TEXT,   AT(dir),           "DIR",   "work in this directory" },
+    { "model",         'm', TEXT,   AT(model),         "PROVIDER/NAME", "the model to ask" },
+    { "base-url",      0,   TEXT,   AT(base_url),      "URL",   "where its API is" },
+    { "api",           0,   TEXT,   AT(api),           "NAME",  "what it speaks: chat" },
+    { "key-env",       0,   TEXT,   AT(key_env),       "VAR",   "environment variable that holds its key" },
+    { "harness",       0,   TEXT,   AT(harness),       "NAME|DIR", "prompts, tools and limits to run with; default coder" },
+    { "mode",          0,   TEXT,   AT(mode),          "MODE",  "ask (default): what changes something is asked; open: not" },
+    { "max-steps",     0,   NUMBER, AT(max_steps),     "N",     "model requests per message" },
+    { "budget-tokens", 0,   NUMBER, AT(budget_tokens), "N",     "tokens of the whole session, in and out" },
+    { "timeout",       0,   NUMBER, AT(timeout),       "S",     "seconds that this run may take" },
+    { "decide",        0,   LIST,   AT(decide),        "CALL|all=WORD", "for a call in doubt: done, retry, skip or abort" },
+    { "answer",        0,   LIST,   AT(answer),        "CALL|all=WORD", "for a call that waits for approval: yes or no" },
+    { "last",          0,   SWITCH, AT(last),          NULL,    "the session made last" },
+    { "json",          0,   SWITCH, AT(json),          NULL,    "print JSON, one object a line" },
+    { "quiet",         'q', SWITCH, AT(quiet),         NULL,    "print nothing but the answer" },
+};
+
+static const struct row *find(const char *arg, const char **ret_value)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        size_t n = strlen(rows[i].flag);
+
+        *ret_value = NULL;
+        if (arg[1] == '-' && strncmp(arg + 2, rows[i].flag, n) == 0 && (arg[2 + n] == 0 || arg[2 + n] == '=')) {
+            if (arg[2 + n] == '=')
+                *ret_value = arg + 3 + n;
+            return &rows[i];
+        }
+        if (rows[i].letter && arg[1] == rows[i].letter) {
+            if (arg[2])
+                *ret_value = arg + 2;
+            return &rows[i];
+        }
+    }
+    return NULL;
+}
+
+static int set(struct options *opt, const struct row *row, const char *value, struct err *e)
+{
+    void *place = (char *)opt + row->offset;
+    struct list *list = place;
+    char *end;
+
+    switch (row->type) {
+    case TEXT:
+        *(const char **)place = value;
+        return 0;
+    case NUMBER:
+        errno = 0;
+        *(int64_t *)place = strtoll(value, &end, 10);
+        if (errno || *end || end == value || *(int64_t *)place < 1)
+            return err_set(e, -EINVAL, "--%s takes a whole number from 1 on, not '%s'", row->flag, value);
+        return 0;
+    case LIST:
+        if (list->n == LIST_MAX)
+            return err_set(e, -E2BIG, "--%s was given more than %d times", row->flag, LIST_MAX);
+        list->v[list->n++] = value;
+        return 0;
+    case SWITCH:
+        *(bool *)place = true;
+        return 0;
+    }
+    return 0;
+}
+
+int options_parse(struct options *opt, char **argv, size_t n, char **args, size_t *ret_nargs, struct err *e)
+{
+    bool only_args = false;
+    int r;
+
+    *ret_nargs = 0;
+    for (size_t i = 0; i < n; i++) {
+        const struct row *row;
+        const char *value;
+
+        if (only_args || argv[i][0] != '-' || argv[i][1] == 0) {
+            args[(*ret_nargs)++] = argv[i];
+            continue;
+        }
+        if (strcmp(argv[i], "--") == 0) {
+            only_args = true;
+            continue;
+        }
+        row = find(argv[i], &value);
+        if (!row)
+            return err_set(e, -EINVAL, "there is no option %s; `rein help` lists them", argv[i]);
+        if (row->type == SWITCH && value)
+            return err_set(e, -EINVAL, "--%s takes no value", row->flag);
+        if (row->type != SWITCH && !value) {
+            if (i + 1 == n)
+                return err_set(e, -EINVAL, "--%s needs a value: %s", row->flag, row->value);
+            value = argv[++i];
+        }
+        r = set(opt, row, value, e);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+void options_help(struct buf *out)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+        cleanup(freep) char *flag = xasprintf("--%s%s%s", rows[i].flag, rows[i].value ? " " : "",
+                                              rows[i].value ? rows[i].value : "");
+
+        buf_addf(out, "  %c%c%s %-28s %s\n", rows[i].letter ? '-' : ' ', rows[i].letter ? rows[i].letter : ' ',
+                 rows[i].letter ? "," : " ", flag, rows[i].help);
+    }
+}

@@ -1,0 +1,331 @@
+/* calls.c - see calls.h. The states a call goes through are drawn in view.h; this file makes the moves. */
+#include "core/calls.h"
+
+#include "base/utf8.h"
+#include "core/policy.h"
+
+#include <stdio.h>
+
+#define QUOTE_MAX 200           /* bytes of broken arguments shown back to the model */
+
+struct running {
+    struct session *session;
+    struct call_view *view;
+    struct call call;
+    struct result result;
+    char key[SESSION_ID_MAX + CALL_NAME_MAX + 16];
+};
+
+static void running_free(struct running *run)
+{
+    if (!run)
+        return;
+    if (run->call.state_free)
+        run->call.state_free(run->call.state);
+    json_decref(run->call.args);
+    json_decref(run->call.planned);
+    buf_done(&run->call.plan);
+    buf_done(&run->result.text);
+    buf_done(&run->result.facts);
+    free(run);
+}
+
+static void running_freep(struct running **run)
+{
+    running_free(*run);
+}
+
+static struct running *running_new(struct session *s, struct call_view *cv, const struct tool *tool, json_t *args)
+{
+    struct running *run = xcalloc(1, sizeof(*run));
+    char name[CALL_NAME_MAX], attempt[16] = "";
+
+    if (cv->attempts)
+        snprintf(attempt, sizeof(attempt), "-%u", cv->attempts);
+    snprintf(run->key, sizeof(run->key), "%s-%s%s", s->log.row.id, call_name(cv, name), attempt);
+    run->session = s;
+    run->view = cv;
+    run->result.text.max = EVENT_BODY_MAX / 2;
+    buf_addc(&run->result.facts, '{');
+    buf_addc(&run->call.plan, '{');
+    run->call.tool = tool;
+    run->call.args = args;
+    run->call.env = s->with.env;
+    run->call.view = &s->view;
+    run->call.harness = s->with.harness;
+    run->call.session = s->log.row.id;
+    run->call.key = run->key;
+    run->call.hide_env = s->view.key_env;
+    run->call.result = &run->result;
+    return run;
+}
+
+static void put_result(struct session *s, const struct call_view *cv, const struct result *res)
+{
+    struct str facts = str_from(buf_str(&res->facts), 1);
+    struct buf body = {0};
+    char name[CALL_NAME_MAX];
+
+    buf_addc(&body, '{');
+    js_add_text(&body, "call", call_name(cv, name));
+    js_add_str(&body, "tool", str_head(str_of(cv->name), QUOTE_MAX));
+    js_add_text(&body, "outcome", outcome_name(res->outcome));
+    js_add_str(&body, "text", buf_str(&res->text));
+    if (facts.n) {
+        buf_addc(&body, ',');
+        buf_add_str(&body, facts);
+    }
+    buf_addc(&body, '}');
+    session_put(s, EV_RESULT, cv->intent_seq ? cv->intent_seq : cv->answer_seq, FROM_TOOL, &body);
+}
+
+/* For results that rein words itself. */
+static void put_simple(struct session *s, const struct call_view *cv, enum outcome outcome, const char *text)
+{
+    struct result res = { .outcome = outcome };
+
+    buf_adds(&res.text, text);
+    put_result(s, cv, &res);
+    buf_done(&res.text);
+}
+
+void calls_close(struct session *s, const char *why)
+{
+    for (size_t i = 0; i < s->view.ncalls; i++)
+        if (s->view.calls[i].state != CALL_CLOSED)
+            put_simple(s, &s->view.calls[i], OUT_CANCELLED, why);
+}
+
+static void put_ask(struct session *s, const struct call_view *cv, const char *kind, const json_t *args, const char *why)
+{
+    cleanup(buf_done) struct buf title = {0};
+    struct buf body = {0};
+    char name[CALL_NAME_MAX];
+
+    call_title(harness_tool(s->with.harness, str_of(cv->name)), cv->name, args, &title);
+    buf_addc(&body, '{');
+    js_add_text(&body, "call", call_name(cv, name));
+    js_add_text(&body, "kind", kind);
+    js_add_str(&body, "about", buf_str(&title));
+    js_add_text(&body, "why", why);
+    buf_addc(&body, '}');
+    session_put(s, EV_ASK, cv->answer_seq, FROM_SYSTEM, &body);
+}
+
+/* The tool and the arguments of a call, or false with the call closed by a result that tells the model what is wrong. */
+static bool understand(struct session *s, struct call_view *cv, const struct tool **ret_tool, json_t **ret_args)
+{
+    struct str text = cv->args_len ? (struct str){ cv->args, cv->args_len } : LIT("{}");
+    cleanup(buf_done) struct buf say = {0};
+    struct err e = {0};
+    json_t *args = NULL;
+
+    *ret_tool = harness_tool(s->with.harness, str_of(cv->name));
+    if (cv->index > CALLS_MAX) {
+        buf_addf(&say, "Not run: an answer may hold at most %d calls.", CALLS_MAX);
+    } else if (s->view.cut) {
+        buf_adds(&say, "Not run: the answer was cut off at its token limit, so this call may be incomplete. Repeat it in "
+                       "smaller steps.");
+    } else if (!*ret_tool) {
+        buf_adds(&say, "Not run: there is no tool \"");
+        utf8_add_clean(&say, str_head(str_of(cv->name), QUOTE_MAX));
+        buf_adds(&say, "\". The tools are:");
+        for (size_t i = 0; i < s->with.harness->ntools; i++)
+            buf_addf(&say, " %s", s->with.harness->tools[i].tool->name);
+    } else if (js_parse(text, &args, &e) < 0 || !json_is_object(args)) {
+        buf_addf(&say, "Not run: the arguments are not a JSON object (%s). They were: ", args ? "another type" : e.msg);
+        utf8_add_clean(&say, str_head(text, utf8_cut(text, QUOTE_MAX)));
+        if (text.n > QUOTE_MAX)
+            buf_adds(&say, "...");
+    }
+    if (say.n) {
+        json_decref(args);
+        put_simple(s, cv, OUT_ERROR, say.p);
+        return false;
+    }
+    *ret_args = args;
+    return true;
+}
+
+/* Asks about every call of the answer that has to be asked about, so that a person can answer them together. */
+static void ask_all(struct session *s)
+{
+    for (size_t i = 0; i < s->view.ncalls; i++) {
+        struct call_view *cv = &s->view.calls[i];
+        cleanup(json_unrefp) json_t *args = NULL;
+        const struct tool *tool;
+        const char *why;
+
+        if (cv->state == CALL_NEW && !cv->allowed && understand(s, cv, &tool, &args) &&
+            policy_check(&s->view, tool, &why) == POLICY_ASK)
+            put_ask(s, cv, "approve", args, why);
+    }
+}
+
+static void put_intent(struct running *run, const char *by)
+{
+    const struct call_view *cv = run->view;
+    struct hash args = hash_bytes((struct str){ cv->args, cv->args_len });
+    struct buf body = {0};
+    char name[CALL_NAME_MAX], hex[HASH_HEX];
+
+    buf_addc(&run->call.plan, '}');
+    buf_addc(&body, '{');
+    js_add_text(&body, "call", call_name(cv, name));
+    js_add_text(&body, "tool", run->call.tool->name);
+    js_add_text(&body, "effect", effect_name(run->call.tool->effect));
+    js_add_int(&body, "epoch", (int64_t)run->session->view.epoch);
+    js_add_text(&body, "key", run->key);
+    js_add_text(&body, "life", env_life(run->call.env));
+    js_add_text(&body, "args_hash", hash_hex(&args, hex));
+    js_add_text(&body, "by", by);
+    js_add_raw(&body, "plan", buf_str(&run->call.plan));
+    buf_addc(&body, '}');
+    session_put(run->session, EV_INTENT, cv->answer_seq, FROM_SYSTEM, &body);
+}
+
+/* Looks at the call and logs its intent. True: it is to run. */
+static CO int start(struct running *run, const char *by, bool *ret_started)
+{
+    int r = run->call.tool->prepare ? run->call.tool->prepare(&run->call) : 0;
+
+    *ret_started = false;
+    if (r < 0)
+        return r;
+    if (run->result.outcome != OUT_OPEN) {
+        put_result(run->session, run->view, &run->result);
+        return 0;
+    }
+    put_intent(run, by);
+    *ret_started = true;
+    return 0;
+}
+
+static CO int act(void *arg)
+{
+    struct running *run = arg;
+    int r = run->call.tool->run(&run->call);
+
+    if (r == -ECANCELED && run->result.outcome == OUT_OPEN) {
+        run->result.outcome = OUT_CANCELLED;
+        buf_adds(&run->result.text, "Cancelled before it was finished.");
+    }
+    if (run->result.outcome == OUT_OPEN)
+        run->result.outcome = OUT_ERROR;
+    put_result(run->session, run->view, &run->result);
+    return r;
+}
+
+static CO int run_group(struct session *s, struct running **runs, size_t n, struct err *e)
+{
+    cleanup(scope_done) struct scope scope = SCOPE_INIT;
+    int r = session_commit(s, e);
+
+    if (r < 0)
+        return r;
+    assert(log_clean(&s->log));         /* every intent is on disk; from here on there may be effects */
+    if (n == 1)
+        return act(runs[0]);
+    for (size_t i = 0; i < n; i++)
+        scope_go(&scope, runs[i]->call.tool->name, act, runs[i]);
+    return scope_join(&scope);
+}
+
+CO int calls_run(struct session *s, struct err *e)
+{
+    struct running *runs[CALLS_MAX];
+    size_t n = 0;
+    int r = 0;
+
+    for (size_t i = 0; i < s->view.ncalls && r == 0; i++) {
+        struct call_view *cv = &s->view.calls[i];
+        const struct tool *tool;
+        json_t *args = NULL;
+        const char *why = "a person allowed it";
+        bool started;
+
+        if (cv->state == CALL_CLOSED)
+            continue;
+        if (cv->state == CALL_ASKED || cv->state == CALL_UNKNOWN)
+            break;
+        if (cv->state == CALL_DENIED) {
+            if (cv->decision && strcmp(cv->decision, "done") == 0)
+                put_simple(s, cv, OUT_OK, "rein was stopped while this ran. A person says that it took effect; its output "
+                                          "is not known.");
+            else if (cv->decision)
+                put_simple(s, cv, OUT_UNKNOWN, "rein was stopped while this ran. Its outcome is unknown and it was not "
+                                               "repeated: do not assume that it took effect, check.");
+            else
+                put_simple(s, cv, OUT_DENIED, "Denied: the user does not want this call to run.");
+            continue;
+        }
+        if (!understand(s, cv, &tool, &args))
+            continue;
+        if (!cv->allowed && policy_check(&s->view, tool, &why) == POLICY_ASK) {
+            json_decref(args);
+            if (n == 0)
+                ask_all(s);
+            break;
+        }
+        if (n && !(tool->flags & TOOL_READS)) {
+            json_decref(args);
+            break;
+        }
+        runs[n] = running_new(s, cv, tool, args);
+        r = start(runs[n], why, &started);
+        if (r < 0 || !started) {
+            running_free(runs[n]);
+            continue;
+        }
+        n++;
+        if (!(tool->flags & TOOL_READS))
+            break;
+    }
+    if (r == 0 && n)
+        r = run_group(s, runs, n, e);
+    while (n)
+        running_free(runs[--n]);
+    return r;
+}
+
+static CO int recover_one(struct session *s, struct call_view *cv)
+{
+    cleanup(running_freep) struct running *run = NULL;
+    cleanup(json_unrefp) json_t *intent = NULL;
+    const struct tool *tool = harness_tool(s->with.harness, str_of(cv->name));
+    json_t *args = NULL;
+    int r;
+
+    js_parse((struct str){ cv->args, cv->args_len }, &args, NULL);
+    js_parse(str_of(cv->intent), &intent, NULL);
+    run = running_new(s, cv, tool, args);
+    snprintf(run->key, sizeof(run->key), "%.*s", STR(js_str(intent, "key")));
+    run->call.planned = json_incref(json_object_get(intent, "plan"));
+    run->call.same_life = *env_life(run->call.env) && str_is(js_str(intent, "life"), env_life(run->call.env));
+    if (tool && tool->settle) {
+        r = tool->settle(&run->call);
+        if (r < 0)
+            return r;
+    } else {
+        run->result.outcome = OUT_UNKNOWN;
+        buf_adds(&run->result.text, "it was started, and this rein cannot look what became of it");
+    }
+    if (run->result.outcome == OUT_UNKNOWN)
+        put_ask(s, cv, "decide", args, run->result.text.p);
+    else
+        put_result(s, cv, &run->result);
+    return 0;
+}
+
+CO int calls_recover(struct session *s, struct err *e)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < s->view.ncalls && r == 0; i++) {
+        struct call_view *cv = &s->view.calls[i];
+
+        if (cv->state == CALL_STARTED && cv->intent_epoch < s->view.epoch && !cv->pure)
+            r = recover_one(s, cv);
+    }
+    return r < 0 ? r : session_commit(s, e);
+}

@@ -1,0 +1,138 @@
+/* env.h - the only door to files and processes of a workspace.
+ *
+ * Tools and hooks say what they want by path and command; an environment decides where that happens: here, in a box, in
+ * a layer, on another machine. Paths may be absolute or relative to the session's directory, and must lead beneath
+ * one of the workspace's roots, links included: the kernel resolves them, not rein.
+ *
+ * `key` names a call for what has to outlive a crash: its temporary file, its output, its report. It is made of letters,
+ * digits, '.' and '-'. All functions may wait; their errors are sentences that name the path. */
+#pragma once
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/hash.h"
+#include "rt/fiber.h"
+
+struct env;
+
+struct env_stat {
+    bool exists;
+    int64_t size;           /* bytes */
+    uint32_t mode;
+    unsigned links;
+};
+
+struct env_write {
+    struct str path;
+    const struct hash *expect;      /* content that is to be replaced; NULL: the file must not exist yet */
+    struct str data;
+    const char *key;
+};
+
+struct env_command {
+    const char *command;    /* for sh -c */
+    int64_t timeout_ms;
+    const char *key;
+    const char *hide_env;   /* name of a variable that the command must not see, or NULL */
+};
+
+enum env_end { ENV_EXIT, ENV_TIMEOUT, ENV_CANCEL, ENV_ORPHAN };
+
+struct env_outcome {
+    bool started;           /* false: nothing happened */
+    bool ended;             /* false: it was running when its supervisor was lost */
+    enum env_end end;
+    int exit_status, signo; /* signo 0 unless a signal ended it; then exit_status is -1 */
+    int64_t total;          /* bytes it wrote */
+    int64_t head, tail;     /* bytes kept from the beginning and from the end; total - head - tail are lost */
+    int killed;             /* processes it left behind, ended with it */
+    int64_t ms;
+};
+
+struct env_ops {
+    CO int (*read)(struct env *, struct str path, int64_t offset, size_t max, struct buf *out, struct env_stat *st,
+                   struct err *);
+    CO int (*look)(struct env *, struct str path, struct env_stat *st, struct hash *ret, struct err *);
+    CO int (*write)(struct env *, const struct env_write *, struct err *);
+    CO int (*tidy)(struct env *, struct str path, const char *key, struct err *);
+    CO int (*run)(struct env *, const struct env_command *, struct env_outcome *, struct err *);
+    CO int (*settle)(struct env *, const char *key, struct env_outcome *, struct err *);
+    CO int (*output)(struct env *, const char *key, int64_t offset, size_t max, struct buf *out, int64_t *ret_size,
+                     struct err *);
+    char *(*resolve)(struct env *, struct str path);
+    const char *(*life)(struct env *);
+    void (*free)(struct env *);
+};
+
+struct env {
+    const struct env_ops *ops;
+};
+
+/* Largest file that may be read whole, edited or written. */
+#define ENV_FILE_MAX ((size_t)16 << 20)
+
+/* Reads up to max bytes of a regular file from an offset. -ENOENT, -EISDIR, -EXDEV outside the workspace, -EINVAL for
+ * what is not a regular file. */
+static inline CO int env_read(struct env *v, struct str path, int64_t offset, size_t max, struct buf *out,
+                              struct env_stat *st, struct err *e)
+{
+    return v->ops->read(v, path, offset, max, out, st, e);
+}
+
+/* Says whether the file exists and hashes its content. A missing file is no error. */
+static inline CO int env_look(struct env *v, struct str path, struct env_stat *st, struct hash *ret, struct err *e)
+{
+    return v->ops->look(v, path, st, ret, e);
+}
+
+/* Puts data in place of the file, all or nothing, durable when it returns 0: a temporary file beside it, fsync, rename,
+ * fsync of the directory. Keeps mode and owner, writes through links, makes missing directories. -ESTALE when the content
+ * is not what was expected. Not cut short by cancellation. */
+static inline CO int env_write(struct env *v, const struct env_write *w, struct err *e)
+{
+    return v->ops->write(v, w, e);
+}
+
+/* Removes what a write of that key may have left when rein was killed. */
+static inline CO int env_tidy(struct env *v, struct str path, const char *key, struct err *e)
+{
+    return v->ops->tidy(v, path, key, e);
+}
+
+/* Runs a command; its output goes to a file that env_output reads. 0 whatever the command's own status is; -ECANCELED
+ * with the outcome filled in once every process of it is gone. */
+static inline CO int env_run(struct env *v, const struct env_command *c, struct env_outcome *o, struct err *e)
+{
+    return v->ops->run(v, c, o, e);
+}
+
+/* After a crash: what is known of the command of that key. Waits until its supervisor is gone. */
+static inline CO int env_settle(struct env *v, const char *key, struct env_outcome *o, struct err *e)
+{
+    return v->ops->settle(v, key, o, e);
+}
+
+/* Reads a command's kept output. -ENOENT when there is none of that key. */
+static inline CO int env_output(struct env *v, const char *key, int64_t offset, size_t max, struct buf *out,
+                                int64_t *ret_size, struct err *e)
+{
+    return v->ops->output(v, key, offset, max, out, ret_size, e);
+}
+
+/* The path as it stands in the log: absolute, without dots. Caller frees. */
+static inline char *env_resolve(struct env *v, struct str path)
+{
+    return v->ops->resolve(v, path);
+}
+
+/* Names this life of the machine: another one after a reboot, when what was not synced may be gone. "" if unknown. */
+static inline const char *env_life(struct env *v)
+{
+    return v->ops->life(v);
+}
+
+static inline void env_free(struct env *v)
+{
+    if (v)
+        v->ops->free(v);
+}

@@ -1,0 +1,51 @@
+/* harness.h - behaviour as data: what the model reads and how it is run.
+ *
+ * A harness is a folder of files, compiled in or on disk:
+ *
+ *     harness.yaml        name, version, system: [files], tools: [names], limits: {...}, output: {...}
+ *     system.md ...       the system prompt, in sections; {{cwd}} and {{date}} are filled in from the log
+ *     tools/NAME.json     description and parameters of a tool, as the model gets them
+ *
+ * Its hash covers every file's name and bytes, and stands in the first event of every session that uses it. Immutable
+ * once loaded. */
+#pragma once
+
+#include "base/err.h"
+#include "base/hash.h"
+#include "core/tool.h"
+
+struct harness_tool {
+    const struct tool *tool;
+    char *json;                 /* {"name":...,"description":...,"parameters":...}, one line */
+};
+
+struct harness {
+    char *name;
+    int64_t version;
+    struct hash hash;
+    char *system;               /* with its {{...}} still in it */
+    struct harness_tool *tools;
+    size_t ntools;
+    struct limits limits;       /* where the user says nothing */
+    int64_t max_output;         /* tokens of one answer; 0: the service's own limit */
+    size_t result_head, result_tail;    /* bytes of a tool's output that enter the context */
+};
+
+/* A name of a built-in one, or a directory (anything with a slash). -ENOENT names what there is. */
+int harness_load(const char *name, struct harness **ret, struct err *e);
+void harness_free(struct harness *h);           /* takes NULL */
+
+/* The system prompt with its blanks filled in. Caller frees. */
+char *harness_system(const struct harness *h, const char *cwd, int64_t created);
+
+/* The tool as this harness offers it, or NULL. */
+const struct tool *harness_tool(const struct harness *h, struct str name);
+
+/* Files compiled in: path below harness/, bytes. Made by the build. */
+struct asset {
+    const char *path;
+    const char *data;
+    size_t n;
+};
+extern const struct asset assets[];
+extern const size_t nassets;

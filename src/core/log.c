@@ -1,0 +1,118 @@
+#include "core/log.h"
+
+#include "base/clock.h"
+
+#include <sys/random.h>
+
+#define READ_BATCH 128
+
+void log_init(struct log *l, struct store *store, struct session_row *row)
+{
+    *l = (struct log){ .store = store, .row = *row, .next_seq = 1 };
+    row->cwd = NULL;
+}
+
+CO int log_drive(struct log *l, struct err *e)
+{
+    int r = store_lease(l->store, l->row.key, &l->lease, e);
+
+    return r < 0 ? err_prefix(e, r, "session %s: ", l->row.id) : 0;
+}
+
+static int check(struct log *l, const struct event *ev, struct err *e)
+{
+    struct hash h;
+
+    if (ev->seq != l->next_seq)
+        return err_set(e, -EUCLEAN, "session %s: event %llu is missing", l->row.id, (unsigned long long)l->next_seq);
+    if (ev->erased)
+        return 0;                       /* its hash still carries the chain on */
+    h = event_hash(ev, &l->head);
+    if (!hash_eq(&h, &ev->hash))
+        return err_set(e, -EUCLEAN, "session %s: event %llu does not match its hash: it was changed or damaged",
+                       l->row.id, (unsigned long long)ev->seq);
+    return 0;
+}
+
+CO int log_read(struct log *l, log_fn *fn, void *arg, struct err *e)
+{
+    struct event *evs[READ_BATCH];
+    ssize_t n;
+    int r = 0;
+
+    do {
+        n = store_load(l->store, l->row.key, l->next_seq, evs, READ_BATCH, e);
+        if (n < 0)
+            return err_prefix(e, (int)n, "session %s: ", l->row.id);
+        for (ssize_t i = 0; i < n; i++) {
+            if (r == 0)
+                r = check(l, evs[i], e);
+            if (r == 0) {
+                l->head = evs[i]->hash;
+                l->next_seq++;
+                r = fn(arg, evs[i], e);
+            }
+            event_unref(evs[i]);
+        }
+    } while (n == READ_BATCH && r == 0);
+    return r;
+}
+
+struct event *log_stage(struct log *l, enum kind kind, uint64_t cause, uint32_t labels, struct buf *body)
+{
+    struct event *ev = event_new(kind, l->next_seq++, clock_wall(), cause, labels, body);
+
+    assert(l->lease.epoch);
+    assert(ev->body.n <= EVENT_BODY_MAX);
+    if (getrandom(ev->salt, EVENT_SALT, 0) != EVENT_SALT)
+        abort();
+    ev->hash = event_hash(ev, &l->head);
+    l->head = ev->hash;
+    GROW(l->staged, l->nstaged, l->cap);
+    l->staged[l->nstaged++] = ev;
+    return ev;
+}
+
+CO int log_commit(struct log *l, log_fn *fn, void *arg, struct err *e)
+{
+    cleanup(freep) struct event **evs = NULL;
+    size_t n = l->nstaged;
+    int r;
+
+    if (l->failed)
+        return err_set(e, -EIO, "session %s: an earlier write failed, so it takes no more events", l->row.id);
+    if (n == 0 && l->committing) {
+        /* What this fiber staged is under way in another fiber's commit. */
+        r = store_barrier(l->store, e);
+        return r == 0 && l->failed ? err_set(e, -EIO, "session %s: a write failed", l->row.id) : r;
+    }
+    if (n == 0)
+        return 0;
+    /* Other fibers may stage while this one waits: theirs is the next commit, and the store keeps the order. */
+    evs = TAKE(l->staged);
+    l->nstaged = l->cap = 0;
+    l->committing++;
+    r = store_append(l->store, &l->lease, evs, n, e);
+    l->committing--;
+    if (r < 0) {
+        l->failed = true;
+        err_prefix(e, r, "session %s stopped: ", l->row.id);
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (r == 0 && fn)
+            r = fn(arg, evs[i], e);
+        event_unref(evs[i]);
+    }
+    return r;
+}
+
+CO void log_done(struct log *l)
+{
+    if (l->lease.epoch)
+        store_release(l->store, &l->lease);
+    for (size_t i = 0; i < l->nstaged; i++)
+        event_unref(l->staged[i]);
+    free(l->staged);
+    session_row_done(&l->row);
+    *l = (struct log){0};
+}

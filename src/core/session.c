@@ -1,0 +1,243 @@
+#include "core/session.h"
+
+#include "base/clock.h"
+
+#include <stdio.h>
+
+const char *call_name(const struct call_view *c, char out[CALL_NAME_MAX])
+{
+    snprintf(out, CALL_NAME_MAX, "%llu.%u", (unsigned long long)c->answer_seq, c->index);
+    return out;
+}
+
+/* The head of every request depends on the first event: it can be written once that is folded. */
+static int begin_context(struct session *s, const struct event *first)
+{
+    cleanup(freep) char *system = harness_system(s->with.harness, s->view.cwd, first->time);
+
+    return context_head(&s->context, s->with.model, s->with.harness, system);
+}
+
+static int fold(void *arg, struct event *ev, struct err *e)
+{
+    struct session *s = arg;
+    cleanup(json_unrefp) json_t *body = NULL;
+    int r = 0;
+
+    if (!ev->erased)
+        r = js_parse(ev->body, &body, e);
+    if (r == 0)
+        r = view_fold(&s->view, ev, body, e);
+    if (r == 0 && ev->seq == 1)
+        r = begin_context(s, ev);
+    if (r == 0)
+        r = context_fold(&s->context, &s->view, ev, body);
+    return r < 0 ? err_prefix(e, r, "session %s, event %llu: ", s->log.row.id, (unsigned long long)ev->seq) : 0;
+}
+
+uint64_t session_put(struct session *s, enum kind kind, uint64_t cause, uint32_t labels, struct buf *body)
+{
+    struct event *ev;
+    struct err e = {0};
+    int r;
+
+    assert(buf_err(body) == 0);
+    ev = log_stage(&s->log, kind, cause, labels, body);
+    r = fold(s, ev, &e);
+    assert(r == 0);             /* rein wrote it itself */
+    return ev->seq;
+}
+
+static int tell(void *arg, struct event *ev, struct err *e)
+{
+    struct session *s = arg;
+
+    (void)e;
+    if (s->with.observer.event)
+        s->with.observer.event(s->with.observer.arg, ev);
+    return 0;
+}
+
+CO int session_commit(struct session *s, struct err *e)
+{
+    return log_commit(&s->log, tell, s, e);
+}
+
+static struct session *session_new(struct store *store, struct session_row *row, const struct equipment *with)
+{
+    struct session *s = xcalloc(1, sizeof(*s));
+
+    log_init(&s->log, store, row);
+    s->with = *with;
+    context_init(&s->context, with->provider);
+    s->view.started = clock_wall();
+    return s;
+}
+
+static void add_settings(struct buf *b, const struct settings *set)
+{
+    char hex[HASH_HEX];
+
+    js_add_text(b, "cwd", set->cwd);
+    js_add_text(b, "mode", set->mode);
+    js_add_text(b, "model", set->model);
+    js_add_text(b, "api", set->api);
+    js_add_text(b, "base_url", set->base_url);
+    js_add_text(b, "key_env", set->key_env);
+    if (set->harness) {
+        js_key(b, "harness");
+        buf_addc(b, '{');
+        js_add_text(b, "name", set->harness->name);
+        js_add_int(b, "version", set->harness->version);
+        js_add_text(b, "hash", hash_hex(&set->harness->hash, hex));
+        buf_addc(b, '}');
+    }
+    if (set->limits.steps || set->limits.tokens || set->limits.seconds) {
+        js_key(b, "limits");
+        buf_addc(b, '{');
+        if (set->limits.steps)
+            js_add_int(b, "steps", set->limits.steps);
+        if (set->limits.tokens)
+            js_add_int(b, "tokens", set->limits.tokens);
+        if (set->limits.seconds)
+            js_add_int(b, "seconds", set->limits.seconds);
+        buf_addc(b, '}');
+    }
+}
+
+CO int session_create(struct store *store, const struct equipment *with, const struct settings *set,
+                      struct session **ret, struct err *e)
+{
+    cleanup(session_freep) struct session *s = NULL;
+    struct session_row row = { .cwd = xstrdup(set->cwd), .parent = -1 };
+    struct buf body = {0};
+    int r = store_create(store, &row, e);
+
+    if (r < 0) {
+        session_row_done(&row);
+        return r;
+    }
+    s = session_new(store, &row, with);
+    session_row_done(&row);
+    r = log_drive(&s->log, e);
+    if (r < 0)
+        return r;
+    s->view.epoch = s->log.lease.epoch;
+    buf_addc(&body, '{');
+    js_add_int(&body, "format", EVENT_FORMAT);
+    js_add_text(&body, "tier", "none");
+    js_add_text(&body, "tier_why", "this rein has no box yet: commands run with the rights of the user");
+    js_key(&body, "roots");
+    buf_addc(&body, '[');
+    js_add(&body, str_of(set->cwd));
+    buf_addc(&body, ']');
+    add_settings(&body, set);
+    buf_addc(&body, '}');
+    session_put(s, EV_SESSION, 0, FROM_SYSTEM, &body);
+    *ret = TAKE(s);
+    return 0;
+}
+
+CO int session_open(struct store *store, struct session_row *row, const struct equipment *with, struct session **ret,
+                    struct err *e)
+{
+    cleanup(session_freep) struct session *s = session_new(store, row, with);
+    int r;
+
+    session_row_done(row);
+    r = log_drive(&s->log, e);
+    if (r < 0)
+        return r;
+    s->view.epoch = s->log.lease.epoch;
+    r = log_read(&s->log, fold, s, e);
+    if (r < 0)
+        return r;
+    if (s->view.seq == 0)
+        return err_set(e, -ENODATA, "session %s is empty: rein was stopped before its first event was written",
+                       s->log.row.id);
+    *ret = TAKE(s);
+    return 0;
+}
+
+CO void session_free(struct session *s)
+{
+    if (!s)
+        return;
+    log_done(&s->log);
+    context_done(&s->context);
+    view_done(&s->view);
+    free(s);
+}
+
+int session_submit(struct session *s, struct str text, struct err *e)
+{
+    struct buf body = { .max = EVENT_BODY_MAX };
+
+    buf_addc(&body, '{');
+    js_add_str(&body, "text", text);
+    buf_addc(&body, '}');
+    if (buf_err(&body) < 0) {
+        buf_done(&body);
+        return err_set(e, -E2BIG, "the message is larger than %zu KiB: put it in a file and name it",
+                       EVENT_BODY_MAX >> 10);
+    }
+    session_put(s, EV_USER, 0, FROM_USER, &body);
+    return 0;
+}
+
+void session_set(struct session *s, const struct settings *set)
+{
+    struct buf body = {0};
+
+    buf_addc(&body, '{');
+    js_add_bool(&body, "resumed", true);
+    js_add_int(&body, "epoch", (int64_t)s->view.epoch);
+    add_settings(&body, set);
+    buf_addc(&body, '}');
+    session_put(s, EV_SET, 0, FROM_USER, &body);
+}
+
+/* Whether the word answers what the call waits for. */
+static bool fits(const struct call_view *c, struct str answer)
+{
+    if (c->state == CALL_ASKED)
+        return str_is(answer, "yes") || str_is(answer, "no");
+    if (c->state == CALL_UNKNOWN)
+        return str_is(answer, "done") || str_is(answer, "retry") || str_is(answer, "skip") || str_is(answer, "abort");
+    return false;
+}
+
+static void reply_one(struct session *s, const struct call_view *c, struct str answer)
+{
+    char name[CALL_NAME_MAX];
+    struct buf body = {0};
+
+    buf_addc(&body, '{');
+    js_add_text(&body, "call", call_name(c, name));
+    js_add_str(&body, "answer", answer);
+    buf_addc(&body, '}');
+    session_put(s, EV_REPLY, c->ask_seq, FROM_USER, &body);
+}
+
+int session_reply(struct session *s, struct str call, struct str answer, struct err *e)
+{
+    const struct call_view *c = view_call(&s->view, call);
+    int n = 0;
+
+    if (c && fits(c, answer)) {
+        reply_one(s, c, answer);
+        return 0;
+    }
+    if (c && c->state == CALL_ASKED)
+        return err_set(e, -EINVAL, "call %.*s waits for an approval: --answer %.*s=yes or =no", STR(call), STR(call));
+    if (c && c->state == CALL_UNKNOWN)
+        return err_set(e, -EINVAL, "call %.*s is in doubt: --decide %.*s=done, =retry, =skip or =abort", STR(call),
+                       STR(call));
+    for (size_t i = 0; str_is(call, "all") && i < s->view.ncalls; i++)
+        if (fits(&s->view.calls[i], answer)) {
+            reply_one(s, &s->view.calls[i], answer);
+            n++;
+        }
+    return n ? 0 : err_set(e, -ENOENT, "no call %.*s of session %s waits for the answer '%.*s'; `rein show %s` lists what "
+                           "waits", STR(str_head(call, 40)), s->log.row.id, STR(str_head(answer, 20)), s->log.row.id);
+}

@@ -1,0 +1,67 @@
+/* session.h - one agent: its log, what is folded from it, and what it runs with. */
+#pragma once
+
+#include "core/context.h"
+#include "core/log.h"
+
+/* Someone who watches. Events come after their commit; deltas as they arrive. Either may be NULL. */
+struct observer {
+    void (*event)(void *arg, const struct event *ev);
+    void (*delta)(void *arg, enum delta what, struct str text);
+    void *arg;
+};
+
+/* What a session runs with, apart from its log. All borrowed for the session's life. */
+struct equipment {
+    const struct provider *provider;
+    const struct model *model;
+    const struct harness *harness;
+    struct env *env;
+    struct observer observer;
+};
+
+/* What a new session is told, and what a `set` event may change: NULL and 0 say nothing. */
+struct settings {
+    const char *cwd, *mode, *model, *api, *base_url, *key_env;
+    const struct harness *harness;
+    struct limits limits;
+};
+
+struct session {
+    struct log log;
+    struct view view;
+    struct context context;
+    struct equipment with;
+    const char *cancel_why;     /* END_BUDGET instead of END_INTERRUPTED when set before the turn is cancelled */
+};
+
+/* A new session: logs what it is. The row's cwd is filled in; `row` is used up. */
+CO int session_create(struct store *store, const struct equipment *with, const struct settings *set,
+                      struct session **ret, struct err *e);
+
+/* An existing one: takes its lease and folds its log. `row` is used up. */
+CO int session_open(struct store *store, struct session_row *row, const struct equipment *with, struct session **ret,
+                    struct err *e);
+CO void session_free(struct session *s);        /* takes NULL */
+
+static inline CO void session_freep(struct session **s)
+{
+    session_free(*s);
+}
+
+/* Puts an event at the end of the log and folds it. Nothing that depends on it may leave the process before
+ * session_commit(). Returns its seq. Takes the bytes of `body` over. */
+uint64_t session_put(struct session *s, enum kind kind, uint64_t cause, uint32_t labels, struct buf *body);
+
+/* Makes everything put so far durable and tells the observer. A failure stops the session for good. */
+CO int session_commit(struct session *s, struct err *e);
+
+/* A person speaks, changes settings, or answers a question (`answer`: yes, no, done, retry, skip, abort; -ENOENT and
+ * -EINVAL name the calls that wait). Not yet committed. */
+int session_submit(struct session *s, struct str text, struct err *e);
+void session_set(struct session *s, const struct settings *set);
+int session_reply(struct session *s, struct str call, struct str answer, struct err *e);
+
+/* The name of a call for people and events: ANSWER.INDEX. */
+#define CALL_NAME_MAX 48
+const char *call_name(const struct call_view *c, char out[CALL_NAME_MAX]);

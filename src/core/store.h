@@ -1,0 +1,79 @@
+/* store.h - where events live: one SQLite database under REIN_HOME, and the thread that owns it.
+ *
+ * Every operation is handed to the store's thread and waited for; what arrives while a commit is being made durable
+ * goes into the next one (group commit). No other thread touches the database, and the loop never waits for a disk.
+ *
+ * Waits here are not cut short by cancellation: an append either happened or did not, and the caller learns which. */
+#pragma once
+
+#include "base/err.h"
+#include "core/event.h"
+#include "rt/fiber.h"
+
+#define STORE_FORMAT   1
+#define SESSION_ID_MAX 32
+
+struct store;
+
+struct session_row {
+    int64_t key;                        /* 0 is the user's ledger */
+    char id[SESSION_ID_MAX];
+    int64_t created;                    /* ns, wall clock */
+    char *cwd;
+    int64_t parent;                     /* key of the session it was forked from, -1 for none */
+    uint64_t parent_seq;
+};
+
+void session_row_done(struct session_row *row);
+
+/* Who drives a session. Ownership is a lock the kernel drops with its process; the epoch fences late writes. */
+struct lease {
+    int64_t key;
+    uint64_t epoch;                     /* grows by one with every owner */
+};
+
+enum store_mode { STORE_WRITE, STORE_READ };
+
+/* Opens REIN_HOME/rein.db; STORE_WRITE creates what is missing. -EROFS, -EACCES, -ENOSPC, -EUCLEAN when it is damaged,
+ * -EPROTO when a newer rein wrote it, -ENOENT for STORE_READ when there is none. */
+CO int store_open(const char *home, enum store_mode mode, struct store **ret, struct err *e);
+CO void store_close(struct store *s);          /* takes NULL */
+
+static inline CO void store_closep(struct store **s)
+{
+    store_close(*s);
+}
+
+/* Makes a session: fills key, id and created of the row. */
+CO int store_create(struct store *s, struct session_row *row, struct err *e);
+
+/* By id or an unambiguous beginning of it; NULL: the latest. -ENOENT, or -ENOTUNIQ naming the candidates. */
+CO int store_find(struct store *s, const char *id, struct session_row *ret, struct err *e);
+
+/* Newest first, at most `max`. The caller frees the array with store_rows_free. */
+CO int store_list(struct store *s, size_t max, struct session_row **ret, size_t *ret_n, struct err *e);
+void store_rows_free(struct session_row *rows, size_t n);
+
+/* Takes the lease. -EBUSY names who has it. */
+CO int store_lease(struct store *s, int64_t key, struct lease *ret, struct err *e);
+/* The process that took the lease last, whether it still runs or not. -ENOENT. */
+CO int store_owner(struct store *s, int64_t key, int64_t *ret_pid, struct err *e);
+CO void store_release(struct store *s, const struct lease *l);
+
+/* Appends events, all or none, durable when it returns 0. -ESTALE when the lease has passed on. */
+CO int store_append(struct store *s, const struct lease *l, struct event *const *evs, size_t n, struct err *e);
+
+/* Returns once every append that was handed over before is answered. */
+CO int store_barrier(struct store *s, struct err *e);
+
+/* Loads up to `max` events from seq `from` on, in order; each is owned by the caller. Returns how many. */
+CO ssize_t store_load(struct store *s, int64_t key, uint64_t from, struct event **evs, size_t max, struct err *e);
+
+/* The first event of a kind at or after `from`, or the last event of all with kind 0. -ENOENT. */
+CO int store_first(struct store *s, int64_t key, enum kind kind, struct event **ret, struct err *e);
+CO int store_last(struct store *s, int64_t key, struct event **ret, struct err *e);
+
+struct store_stats {
+    uint64_t commits, appends, events_written, events_read;
+};
+struct store_stats store_stats(const struct store *s);

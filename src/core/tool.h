@@ -1,0 +1,100 @@
+/* tool.h - what a model can do: one struct and one file per tool, one row in src/tool/table.def.
+ *
+ * The words a model reads about a tool (description, parameters) are a file of the harness: tools/NAME.json.
+ *
+ * A call goes through three functions, each of which may already close it with a result:
+ *
+ *     prepare   looks, changes nothing, and writes down in the plan what recovery has to know
+ *               -- the intent, with the plan in it, is made durable --
+ *     run       acts
+ *               -- the result is made durable --
+ *     settle    instead of run, after a crash between the two: finds out what became of it
+ *
+ * They return 0, or a negative errno that stops the session; a tool that fails is a result. */
+#pragma once
+
+#include "base/js.h"
+#include "core/env.h"
+#include "core/view.h"
+
+enum effect {
+    EFFECT_PURE,            /* repeat freely */
+    EFFECT_KEYED,           /* repeat with the same key */
+    EFFECT_PROBE,           /* settle can tell */
+    EFFECT_ATOMIC,          /* has not happened unless it was committed */
+    EFFECT_OPAQUE,          /* may have happened in part */
+};
+
+enum outcome {
+    OUT_OPEN,               /* no result yet */
+    OUT_OK,
+    OUT_ERROR,              /* the tool failed */
+    OUT_DENIED,             /* policy or a person said no */
+    OUT_CANCELLED,          /* stopped on the way; what was done is said */
+    OUT_NOT_DONE,           /* rein was killed before it happened */
+    OUT_UNKNOWN,            /* rein was killed, and nobody can tell */
+};
+
+const char *outcome_name(enum outcome o);
+const char *effect_name(enum effect e);
+
+struct harness;
+
+struct result {
+    enum outcome outcome;
+    struct buf text;        /* for the model; bounded before it enters the log */
+    struct buf facts;       /* JSON members for the log, begun with '{' and not closed: {"file":...,"exit":0 */
+};
+
+struct call {
+    const struct tool *tool;
+    json_t *args;           /* an object */
+    struct env *env;
+    const struct view *view;
+    const struct harness *harness;
+    const char *session;    /* its id, which keys begin with */
+    const char *key;        /* names the call in env */
+    const char *hide_env;
+    struct result *result;
+
+    struct buf plan;        /* JSON members, begun with '{' and not closed */
+    json_t *planned;        /* for settle: the plan as it was logged */
+    bool same_life;         /* for settle: the machine was not restarted since */
+    void *state;            /* what prepare keeps for run */
+    void (*state_free)(void *);
+};
+
+enum { TOOL_READS = 1 << 0 };   /* changes nothing: runs in parallel and is never asked about */
+
+struct tool {
+    const char *name;
+    int flags;
+    enum effect effect;
+    const char *title_arg;              /* the argument that says most, for the one line shown to people */
+    CO int (*prepare)(struct call *c);  /* may be NULL */
+    CO int (*run)(struct call *c);
+    CO int (*settle)(struct call *c);   /* NULL: pure, simply run again */
+};
+
+const struct tool *tool_find(struct str name);
+const struct tool *const *tool_all(void);       /* NULL at the end */
+
+/* Closes the call. Returns 0, since a failed tool is a result; a cancel (-ECANCELED) it hands back unchanged. */
+int result_fail(struct result *res, int r, const char *fmt, ...) printf_fmt(3, 4);
+void result_ok(struct result *res);
+
+/* Records content the model has now seen: view_known() will find it. */
+void result_file(struct result *res, const char *path, const struct hash *h);
+
+/* Appends text to the result with its middle taken out when it is longer than head + tail bytes, cut at characters and
+ * preferably at lines; the cut says what is missing and how to get it (`hint`, may be NULL). */
+void result_bounded(struct result *res, struct str text, size_t head, size_t tail, const char *hint);
+
+/* The same for a text whose middle was never read: `head` and `tail` are its ends, `left_out` bytes lie between. */
+void result_ends(struct result *res, struct str head, struct str tail, int64_t left_out, const char *hint);
+
+/* A required text argument, or false with the call closed by a sentence for the model. */
+bool call_text(struct call *c, const char *name, struct str *ret);
+
+/* The call in one line for people: "bash make test". */
+void call_title(const struct tool *tool, const char *name, const json_t *args, struct buf *out);

@@ -1,0 +1,262 @@
+/* turn.c - the agent loop: ask the log what is next, do it, append what came of it.
+ *
+ * There is no other state. A rein that was killed anywhere folds the log, asks turn_next() and goes on; resuming is not a
+ * case of its own.
+ *
+ *     submit -> user
+ *     MODEL    request -> (bytes leave) -> answer | fault
+ *     CALLS    intent -> (effect) -> result              see calls.c
+ *     END      end
+ *
+ * Events are put when they are known and made durable by the next session_commit(), which stands in front of everything
+ * that leaves the process: a request's bytes, a tool's effect, the end. So an answer and its intents share a commit, and
+ * so do results and the next request. */
+#include "core/turn.h"
+
+#include "base/clock.h"
+#include "base/utf8.h"
+#include "core/budget.h"
+#include "core/calls.h"
+
+#include <stdio.h>
+
+#define RETRIES         1
+#define BACKOFF_MS      1000
+#define RETRY_AFTER_MAX 120000          /* ms; a service that wants more is reported instead */
+#define PARTIAL_MAX     ((size_t)64 << 10)
+
+static struct step end(enum end_state how, const char *why)
+{
+    return (struct step){ .kind = STEP_END, .end = how, .why = why };
+}
+
+struct step turn_next(const struct view *v, int64_t now)
+{
+    const char *limit;
+
+    if (v->end != END_OPEN)
+        return (struct step){ .kind = STEP_IDLE };
+    if (v->aborted)
+        return end(END_FAILED, "a person ended it at a call in doubt");
+
+    for (size_t i = 0; i < v->ncalls; i++)
+        if (v->calls[i].state == CALL_STARTED && v->calls[i].intent_epoch < v->epoch && !v->calls[i].pure)
+            return (struct step){ .kind = STEP_RECOVER };
+    for (size_t i = 0; i < v->ncalls; i++) {
+        enum call_state state = v->calls[i].state;
+
+        if (state == CALL_ASKED || state == CALL_UNKNOWN)
+            return (struct step){ .kind = STEP_WAIT };
+        if (state != CALL_CLOSED)
+            return (struct step){ .kind = STEP_CALLS };
+    }
+
+    if (v->answered) {
+        if (v->refused)
+            return end(END_UNREACHABLE, "the model's service withheld the answer");
+        if (v->cut)
+            return end(END_FAILED, "the answer was cut off at its token limit");
+        if (v->empty)
+            return end(END_FAILED, "the model answered with nothing");
+        return end(END_DONE, "the model has finished");
+    }
+    if (!v->user_seq)
+        return (struct step){ .kind = STEP_IDLE };
+    if (v->faults && (v->fault_final || v->faults > RETRIES))
+        return end(END_UNREACHABLE, v->fault_why);
+    limit = budget_reached(v, now);
+    if (limit)
+        return end(END_BUDGET, limit);
+    if (v->faults && now < v->retry_at)
+        return (struct step){ .kind = STEP_SLEEP, .until = v->retry_at };
+    return (struct step){ .kind = STEP_MODEL };
+}
+
+static uint64_t put_request(struct session *s, const struct request *rq, const struct hash *hash, size_t repeated)
+{
+    struct buf body = {0};
+    char hex[HASH_HEX];
+
+    buf_addc(&body, '{');
+    js_add_text(&body, "model", rq->model->name);
+    js_add_int(&body, "bytes", (int64_t)rq->bytes);
+    js_add_int(&body, "repeated", (int64_t)repeated);
+    js_add_text(&body, "hash", hash_hex(hash, hex));
+    js_add_int(&body, "reserve", budget_reserve(&s->view));
+    buf_addc(&body, '}');
+    return session_put(s, EV_REQUEST, s->view.seq, FROM_SYSTEM, &body);
+}
+
+static void put_fault(struct session *s, uint64_t cause, int r, const struct fault *f, struct str partial)
+{
+    const char *kind = r == -ECANCELED ? "cancelled" : f->status ? "http" : r == -EPROTO || r == -E2BIG ? "protocol" : "network";
+    int64_t wait = f->wait_ms >= 0 ? f->wait_ms : BACKOFF_MS;
+    bool retry = f->retry && r != -ECANCELED && wait <= RETRY_AFTER_MAX;
+    struct buf body = {0};
+
+    buf_addc(&body, '{');
+    js_add_text(&body, "class", kind);
+    if (f->status)
+        js_add_int(&body, "status", f->status);
+    js_add_bool(&body, "retry", retry);
+    if (retry)
+        js_add_int(&body, "retry_at", clock_wall() + wait * NS_PER_MS);
+    js_add_text(&body, "why", r == -ECANCELED ? "stopped while the model was answering" : f->e.msg);
+    if (partial.n)
+        js_add_str(&body, "partial", str_head(partial, utf8_cut(partial, PARTIAL_MAX)));
+    buf_addc(&body, '}');
+    session_put(s, EV_FAULT, cause, FROM_SYSTEM, &body);
+}
+
+/* What the provider did not count is estimated, and marked. */
+static struct usage usage_of(const struct answer *a, const struct request *rq)
+{
+    int64_t out = (int64_t)(a->text.n + a->extra.n);
+
+    if (a->has_usage)
+        return a->usage;
+    for (size_t i = 0; i < a->ncalls; i++)
+        out += (int64_t)a->calls[i].args.n;
+    return (struct usage){ .in = (int64_t)rq->bytes / 4, .out = out / 4, .estimated = true };
+}
+
+static void answer_body(struct buf *body, const struct answer *a, const struct request *rq, int64_t ms)
+{
+    struct usage u = usage_of(a, rq);
+
+    buf_addc(body, '{');
+    js_add_str(body, "text", buf_str(&a->text));
+    if (a->extra.n)
+        js_add_raw(body, "extra", buf_str(&a->extra));
+    js_key(body, "calls");
+    buf_addc(body, '[');
+    for (size_t i = 0; i < a->ncalls; i++) {
+        buf_adds(body, i ? ",{" : "{");
+        if (a->calls[i].id.n)
+            js_add_str(body, "id", buf_str(&a->calls[i].id));
+        js_add_str(body, "name", buf_str(&a->calls[i].name));
+        js_add_str(body, "args", buf_str(&a->calls[i].args));
+        buf_addc(body, '}');
+    }
+    buf_addc(body, ']');
+    js_add_text(body, "finish", a->finish);
+    js_key(body, "usage");
+    buf_addc(body, '{');
+    js_add_int(body, "in", u.in);
+    js_add_int(body, "out", u.out);
+    js_add_int(body, "cached", u.cached);
+    js_add_bool(body, "estimated", u.estimated);
+    buf_addc(body, '}');
+    js_add_text(body, "model", a->model);
+    js_add_int(body, "ms", ms);
+    buf_addc(body, '}');
+}
+
+static void forward(void *arg, enum delta what, struct str text)
+{
+    struct session *s = arg;
+
+    if (s->with.observer.delta)
+        s->with.observer.delta(s->with.observer.arg, what, text);
+}
+
+static CO int step_model(struct session *s, struct err *e)
+{
+    cleanup(answer_done) struct answer a = {0};
+    struct request rq = { .model = s->with.model, .answers = s->view.answers };
+    struct sink sink = { forward, s };
+    struct fault f = { .wait_ms = -1 };
+    struct buf body = { .max = EVENT_BODY_MAX };
+    int64_t began = clock_steady();
+    struct hash hash;
+    size_t repeated;
+    uint64_t seq;
+    int r;
+
+    context_request(&s->context, &rq, &hash, &repeated);
+    seq = put_request(s, &rq, &hash, repeated);
+    r = session_commit(s, e);
+    if (r < 0)
+        return r;
+    assert(log_clean(&s->log));         /* the request is on disk; now its bytes may leave */
+
+    r = s->with.provider->run(&rq, &sink, &a, &f);
+    if (r == 0) {
+        answer_body(&body, &a, &rq, (clock_steady() - began) / NS_PER_MS);
+        r = buf_err(&body);
+        if (r < 0)
+            err_set(&f.e, r, "the answer is larger than an event may be (%zu KiB)", EVENT_BODY_MAX >> 10);
+    }
+    if (r == 0)
+        session_put(s, EV_ANSWER, seq, FROM_MODEL, &body);
+    else
+        put_fault(s, seq, r, &f, buf_str(&a.text));
+    buf_done(&body);
+    return r == -ECANCELED ? r : 0;
+}
+
+static CO int step_end(struct session *s, enum end_state how, const char *why, struct err *e)
+{
+    const struct view *v = &s->view;
+    struct buf body = {0};
+
+    buf_addc(&body, '{');
+    js_add_text(&body, "outcome", end_name(how));
+    js_add_text(&body, "why", why);
+    js_add_int(&body, "requests", v->requests);
+    js_add_int(&body, "calls", v->results);
+    js_add_int(&body, "tokens_in", v->used.in);
+    js_add_int(&body, "tokens_out", v->used.out);
+    js_add_int(&body, "tokens_cached", v->used.cached);
+    js_add_bool(&body, "estimated", v->used.estimated);
+    buf_addc(&body, '}');
+    session_put(s, EV_END, v->seq, FROM_SYSTEM, &body);
+    return session_commit(s, e);
+}
+
+/* The fiber was cancelled: every call gets its outcome, and the log says how it ended. */
+static CO int cancelled(struct session *s, struct err *e)
+{
+    enum end_state how = s->cancel_why ? END_BUDGET : END_INTERRUPTED;
+    int r;
+
+    fiber_shield();
+    calls_close(s, "Not run: the session was stopped first.");
+    r = step_end(s, how, s->cancel_why ? s->cancel_why : "it was interrupted", e);
+    fiber_unshield();
+    return r < 0 ? r : -ECANCELED;
+}
+
+CO int turn_run(struct session *s, struct err *e)
+{
+    int r = 0;
+
+    while (r == 0) {
+        int64_t now = clock_wall();
+        struct step next = turn_next(&s->view, now);
+
+        switch (next.kind) {
+        case STEP_MODEL:
+            r = step_model(s, e);
+            break;
+        case STEP_CALLS:
+            r = calls_run(s, e);
+            break;
+        case STEP_RECOVER:
+            r = calls_recover(s, e);
+            break;
+        case STEP_SLEEP:
+            r = session_commit(s, e);
+            if (r == 0)
+                r = fiber_sleep((next.until - now) / NS_PER_MS + 1);
+            break;
+        case STEP_END:
+            r = step_end(s, next.end, next.why, e);
+            break;
+        case STEP_WAIT:
+        case STEP_IDLE:
+            return session_commit(s, e);
+        }
+    }
+    return r == -ECANCELED ? cancelled(s, e) : r;
+}

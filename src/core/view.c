@@ -1,0 +1,314 @@
+#include "core/view.h"
+
+#include <stdio.h>
+
+static void put(char **field, struct str value)
+{
+    if (!value.p)
+        return;
+    free(*field);
+    *field = str_dup(value);
+}
+
+static void clear(char **field)
+{
+    free(*field);
+    *field = NULL;
+}
+
+static const struct {
+    enum end_state end;
+    const char *name;
+} ends[] = {
+    { END_DONE, "done" },           { END_FAILED, "failed" },           { END_BUDGET, "budget" },
+    { END_UNREACHABLE, "unreachable" }, { END_INTERRUPTED, "interrupted" }, { END_GUARD, "guard" },
+};
+
+const char *end_name(enum end_state end)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(ends); i++)
+        if (ends[i].end == end)
+            return ends[i].name;
+    return "open";
+}
+
+static void calls_clear(struct view *v)
+{
+    for (size_t i = 0; i < v->ncalls; i++) {
+        struct call_view *c = &v->calls[i];
+
+        free(c->id);
+        free(c->name);
+        free(c->args);
+        free(c->intent);
+        free(c->decision);
+    }
+    free(v->calls);
+    v->calls = NULL;
+    v->ncalls = 0;
+}
+
+void view_done(struct view *v)
+{
+    calls_clear(v);
+    for (size_t i = 0; i < v->nfiles; i++)
+        free(v->files[i].path);
+    free(v->files);
+    free(v->cwd);
+    free(v->harness);
+    free(v->harness_hash);
+    free(v->mode);
+    free(v->model);
+    free(v->api);
+    free(v->base_url);
+    free(v->key_env);
+    free(v->end_why);
+    free(v->fault_why);
+    *v = (struct view){0};
+}
+
+struct call_view *view_call(const struct view *v, struct str name)
+{
+    char own[48];
+
+    for (size_t i = 0; i < v->ncalls; i++) {
+        snprintf(own, sizeof(own), "%llu.%u", (unsigned long long)v->calls[i].answer_seq, v->calls[i].index);
+        if (str_is(name, own))
+            return &v->calls[i];
+    }
+    return NULL;
+}
+
+static size_t file_slot(const struct view *v, const char *path, bool *found)
+{
+    size_t lo = 0, hi = v->nfiles;
+
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+        int c = strcmp(path, v->files[mid].path);
+
+        if (c == 0) {
+            *found = true;
+            return mid;
+        }
+        if (c < 0)
+            hi = mid;
+        else
+            lo = mid + 1;
+    }
+    *found = false;
+    return lo;
+}
+
+const struct hash *view_known(const struct view *v, const char *path)
+{
+    bool found;
+    size_t at = file_slot(v, path, &found);
+
+    return found ? &v->files[at].hash : NULL;
+}
+
+static void know_file(struct view *v, const json_t *file)
+{
+    struct str path = js_str(file, "path");
+    struct hash h;
+    bool found;
+    size_t at;
+
+    if (!path.p || !hash_from_hex(js_str(file, "hash"), &h))
+        return;
+    at = file_slot(v, path.p, &found);
+    if (!found) {
+        GROW(v->files, v->nfiles, v->files_cap);
+        memmove(&v->files[at + 1], &v->files[at], (v->nfiles - at) * sizeof(*v->files));
+        v->files[at].path = str_dup(path);
+        v->nfiles++;
+    }
+    v->files[at].hash = h;
+}
+
+/* A drive of the session begins, or a person spoke: what ended it before counts no more. */
+static void reopen(struct view *v)
+{
+    v->end = END_OPEN;
+    clear(&v->end_why);
+    v->aborted = false;
+    v->faults = 0;
+    v->fault_final = false;
+    v->retry_at = 0;
+    clear(&v->fault_why);
+}
+
+static void fold_settings(struct view *v, const json_t *b)
+{
+    const json_t *harness = json_object_get(b, "harness"), *limits = json_object_get(b, "limits");
+
+    put(&v->cwd, js_str(b, "cwd"));
+    put(&v->mode, js_str(b, "mode"));
+    put(&v->model, js_str(b, "model"));
+    put(&v->api, js_str(b, "api"));
+    put(&v->base_url, js_str(b, "base_url"));
+    put(&v->key_env, js_str(b, "key_env"));
+    if (harness) {
+        put(&v->harness, js_str(harness, "name"));
+        put(&v->harness_hash, js_str(harness, "hash"));
+    }
+    if (limits) {
+        v->limits.steps = js_int(limits, "steps", v->limits.steps);
+        v->limits.tokens = js_int(limits, "tokens", v->limits.tokens);
+        v->limits.seconds = js_int(limits, "seconds", v->limits.seconds);
+    }
+}
+
+/* Ids that are missing, or that the model has used twice in one answer, are replaced: results are paired by them. */
+static char *call_id(const struct view *v, const json_t *call, uint64_t seq, size_t index)
+{
+    struct str id = js_str(call, "id");
+    bool usable = id.n > 0;
+
+    for (size_t i = 0; i < v->ncalls && usable; i++)
+        usable = !str_is(id, v->calls[i].id);
+    return usable ? str_dup(id) : xasprintf("call_%llu_%zu", (unsigned long long)seq, index);
+}
+
+static void fold_answer(struct view *v, const struct event *ev, const json_t *b)
+{
+    const json_t *calls = json_object_get(b, "calls"), *usage = json_object_get(b, "usage"), *call;
+    struct str finish = js_str(b, "finish");
+    size_t i;
+
+    calls_clear(v);
+    v->answer_seq = ev->seq;
+    v->in_flight = false;
+    v->answers++;
+    v->cut = str_is(finish, "length");
+    v->refused = str_is(finish, "content_filter");
+    v->answered = json_array_size(calls) == 0;
+    v->empty = v->answered && js_str(b, "text").n == 0;
+    reopen(v);
+    v->used.in += js_int(usage, "in", 0);
+    v->used.out += js_int(usage, "out", 0);
+    v->used.cached += js_int(usage, "cached", 0);
+    v->last_in = js_int(usage, "in", 0);
+    v->last_out = js_int(usage, "out", 0);
+    v->bytes_since = 0;
+    v->used.estimated |= js_bool(usage, "estimated", false);
+    v->calls = xcalloc(json_array_size(calls), sizeof(*v->calls));
+    json_array_foreach(calls, i, call) {
+        struct call_view *c = &v->calls[v->ncalls];
+        struct str args = js_str(call, "args");
+
+        c->id = call_id(v, call, ev->seq, i + 1);
+        c->name = str_dup(js_str(call, "name"));
+        c->args = str_dup(args);
+        c->args_len = args.n;
+        c->index = (unsigned)i + 1;
+        c->answer_seq = ev->seq;
+        v->ncalls++;
+    }
+}
+
+static void fold_reply(struct view *v, const json_t *b)
+{
+    struct call_view *c = view_call(v, js_str(b, "call"));
+    struct str said = js_str(b, "answer");
+
+    if (str_is(said, "abort")) {
+        v->aborted = true;
+        for (size_t i = 0; i < v->ncalls; i++)
+            v->calls[i].state = CALL_CLOSED;    /* the pairing check gives them their results */
+    } else if (c && c->state == CALL_ASKED) {
+        c->allowed = str_is(said, "yes");
+        c->state = c->allowed ? CALL_NEW : CALL_DENIED;
+    } else if (c && c->state == CALL_UNKNOWN) {
+        if (str_is(said, "retry")) {
+            c->state = CALL_NEW;
+            c->allowed = true;
+        } else {
+            put(&c->decision, said);
+            c->state = CALL_DENIED;
+        }
+    }
+}
+
+int view_fold(struct view *v, const struct event *ev, const json_t *b, struct err *e)
+{
+    struct call_view *c;
+
+    if (ev->kind != EV_SESSION && v->seq == 0)
+        return err_set(e, -EUCLEAN, "event %llu: a log begins with a session event", (unsigned long long)ev->seq);
+    v->seq = ev->seq;
+    v->folded++;
+    switch (ev->kind) {
+    case EV_SESSION:
+    case EV_SET:
+        fold_settings(v, b);
+        if (js_bool(b, "resumed", false))
+            reopen(v);
+        break;
+    case EV_USER:
+        reopen(v);
+        v->user_seq = ev->seq;
+        v->bytes_since += (int64_t)ev->body.n;
+        v->answered = false;
+        v->steps = 0;
+        break;
+    case EV_REQUEST:
+        v->request_seq = ev->seq;
+        v->in_flight = true;
+        v->steps++;
+        v->requests++;
+        v->answered = false;
+        break;
+    case EV_ANSWER:
+        fold_answer(v, ev, b);
+        break;
+    case EV_FAULT:
+        v->in_flight = false;
+        v->faults++;
+        v->fault_final = !js_bool(b, "retry", false);
+        v->retry_at = js_int(b, "retry_at", 0);
+        put(&v->fault_why, js_str(b, "why"));
+        break;
+    case EV_ASK:
+        c = view_call(v, js_str(b, "call"));
+        if (c) {
+            c->ask_seq = ev->seq;
+            c->state = c->state == CALL_STARTED ? CALL_UNKNOWN : CALL_ASKED;
+        }
+        break;
+    case EV_REPLY:
+        fold_reply(v, b);
+        break;
+    case EV_INTENT:
+        c = view_call(v, js_str(b, "call"));
+        if (c) {
+            c->state = CALL_STARTED;
+            c->intent_seq = ev->seq;
+            c->intent_epoch = (uint64_t)js_int(b, "epoch", 0);
+            c->pure = str_is(js_str(b, "effect"), "pure");
+            c->attempts++;
+            put(&c->intent, ev->body);
+        }
+        break;
+    case EV_RESULT:
+        c = view_call(v, js_str(b, "call"));
+        if (c && c->state != CALL_CLOSED) {
+            c->state = CALL_CLOSED;
+            v->results++;
+            v->bytes_since += (int64_t)ev->body.n;
+        }
+        know_file(v, json_object_get(b, "file"));
+        break;
+    case EV_END:
+        v->end = END_FAILED;
+        for (size_t i = 0; i < ARRAY_SIZE(ends); i++)
+            if (str_is(js_str(b, "outcome"), ends[i].name))
+                v->end = ends[i].end;
+        put(&v->end_why, js_str(b, "why"));
+        break;
+    default:
+        break;                          /* nothing that the loop decides by */
+    }
+    return 0;
+}

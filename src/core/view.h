@@ -1,0 +1,109 @@
+/* view.h - a session's log, folded: everything that turn_next() needs to know.
+ *
+ * view_fold() is fed every event once, in order, whether read from the store or just staged, and costs the same for
+ * the ten-thousandth as for the first. Nothing in here is known from anywhere else.
+ *
+ * The calls of the last answer, and what happened to each:
+ *
+ *            ask              reply yes           intent               result
+ *     NEW ---------> ASKED ---------------> NEW -----------> STARTED ----------> CLOSED
+ *      |               `--- reply no ----> DENIED --------------------------------^
+ *      `-- (allowed by the mode) -------------------^            |
+ *                                                                |  another life of rein, no result: in doubt
+ *                                     reply retry                v
+ *                             NEW <----------------- UNKNOWN <- ask
+ */
+#pragma once
+
+#include "base/hash.h"
+#include "base/js.h"
+#include "core/event.h"
+
+#define CALLS_MAX 128           /* of one answer; what is above is refused with a result */
+
+enum call_state { CALL_NEW, CALL_ASKED, CALL_DENIED, CALL_STARTED, CALL_UNKNOWN, CALL_CLOSED };
+
+struct call_view {
+    enum call_state state;
+    bool allowed;               /* a person said yes */
+    bool pure;                  /* its intent may simply be repeated */
+    unsigned attempts;          /* intents so far */
+    unsigned index;             /* from 1; the call's name for people is ANSWER.INDEX */
+    char *id;                   /* the model's, made unique */
+    char *name;
+    char *args;                 /* as received */
+    size_t args_len;
+    uint64_t answer_seq, intent_seq, intent_epoch, ask_seq;
+    char *intent;               /* body of the last intent, for recovery */
+    char *decision;             /* a person's word on a call in doubt: done, skip */
+};
+
+struct usage {
+    int64_t in, out, cached;    /* tokens; cached is part of in */
+    bool estimated;
+};
+
+enum end_state { END_OPEN, END_DONE, END_FAILED, END_BUDGET, END_UNREACHABLE, END_INTERRUPTED, END_GUARD };
+
+struct limits {
+    int64_t steps;              /* requests since the last message of a person; 0: none */
+    int64_t tokens;             /* of the whole session, in and out; 0: none */
+    int64_t seconds;            /* of one drive of the session; 0: none */
+};
+
+struct known_file {
+    char *path;
+    struct hash hash;
+};
+
+struct view {
+    uint64_t seq;               /* of the last event folded */
+    uint64_t epoch;             /* this life of rein; set by the session, grows with every lease */
+    int64_t started;            /* when this drive began, wall clock */
+
+    /* session, set */
+    char *cwd, *harness, *harness_hash, *mode, *model, *api, *base_url, *key_env;
+    struct limits limits;
+
+    /* the conversation */
+    enum end_state end;         /* END_OPEN while there is something to do */
+    char *end_why;
+    bool answered;              /* the last thing said was an answer without calls */
+    bool cut;                   /* the answer was cut off by the output limit: its calls do not run */
+    bool refused;               /* the model's service withheld the answer */
+    bool empty;                 /* the answer said nothing and called nothing */
+    bool aborted;               /* a person ended the session at a call in doubt */
+    struct call_view *calls;
+    size_t ncalls;
+    uint64_t user_seq, request_seq, answer_seq;
+    bool in_flight;             /* a request without an answer or a fault */
+
+    /* faults since the last answer */
+    int faults;
+    bool fault_final;
+    int64_t retry_at;           /* wall clock, ns */
+    char *fault_why;
+
+    /* totals */
+    int64_t steps;              /* requests since the last message of a person */
+    struct usage used;          /* whole session */
+    int64_t last_in, last_out;  /* tokens of the last answer */
+    int64_t bytes_since;        /* of what was said after it */
+    int64_t requests, results, answers;
+    uint64_t folded;            /* events folded by this process */
+
+    struct known_file *files;   /* content as last seen by the model; sorted by path */
+    size_t nfiles, files_cap;
+};
+
+/* `body` is ev->body parsed. */
+int view_fold(struct view *v, const struct event *ev, const json_t *body, struct err *e);
+void view_done(struct view *v);
+
+/* The call a person or an event names as ANSWER.INDEX, or NULL. */
+struct call_view *view_call(const struct view *v, struct str name);
+
+/* The content of a file that the model saw last, or NULL. */
+const struct hash *view_known(const struct view *v, const char *path);
+
+const char *end_name(enum end_state end);

@@ -1,0 +1,719 @@
+/* local.c - env on this machine.
+ *
+ * Paths are resolved by openat2 beneath a descriptor of the root, links included, so nothing that is swapped while rein
+ * looks can lead out of it. Blocking calls run on the pool, each with its arguments and results in one heap object.
+ *
+ * A file is written like this, for a call with key K:
+ *
+ *     1  hash what is there, compare with what is expected
+ *     2  write .rein-K.tmp in the same directory, with the old mode and owner; fsync
+ *     3  rename it over the name (or, for a new file, rename without replacing)
+ *     4  fsync the directory
+ *
+ * After a crash the file is either old or new, and env_tidy removes what step 2 left. */
+#include "env/local.h"
+
+#include "base/clock.h"
+#include "base/path.h"
+#include "rt/offload.h"
+#include "rt/proc.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/openat2.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define SPILL_CAP       ((int64_t)64 << 20)     /* bytes of a command's output that are kept from its beginning */
+#define SPILL_TAIL      ((int64_t)256 << 10)    /* and from its end, above that */
+#define REPORT_SIZE     4096
+#define BOX_GRACE_MS    5000                    /* for the supervisor to end what it started */
+
+extern char **environ;
+
+struct local {
+    struct env env;
+    char *root, *spool;
+    int root_fd;
+    char life[64];
+};
+
+static struct local *local(struct env *v)
+{
+    return container_of(v, struct local, env);
+}
+
+static char *local_resolve(struct env *v, struct str path)
+{
+    return path_resolve(local(v)->root, path);
+}
+
+static int openat2_beneath(int dir, const char *path, int flags, unsigned mode, uint64_t resolve)
+{
+    struct open_how how = {
+        .flags = (uint64_t)(flags | O_CLOEXEC),
+        .mode = mode,
+        .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | resolve,
+    };
+    int fd;
+
+    /* EAGAIN: a rename elsewhere raced with a ".."; the kernel asks to try again. */
+    for (int i = 0; i < 32; i++) {
+        fd = (int)syscall(SYS_openat2, dir, path, &how, sizeof(how));
+        if (fd >= 0 || errno != EAGAIN)
+            break;
+    }
+    return fd < 0 ? -errno : fd;
+}
+
+/* A file job: `root_fd` stays open as long as the environment does, which outlives its jobs' callers; a job that was
+ * abandoned has a descriptor of its own. */
+struct file_job {
+    struct job job;
+    int root_fd;
+    char *root, *path, *rel;
+    char *temp;
+    int64_t offset;
+    size_t max;
+    struct buf out;
+    struct str data;
+    struct env_stat st;
+    struct hash hash;
+    bool expects;
+    int result;
+    struct err e;
+};
+
+static void file_job_free(struct job *job)
+{
+    struct file_job *j = container_of(job, struct file_job, job);
+
+    close(j->root_fd);
+    free(j->root);
+    free(j->path);
+    free(j->rel);
+    free(j->temp);
+    buf_done(&j->out);
+    free(j);
+}
+
+static int say(struct file_job *j, int r, const char *doing)
+{
+    switch (r) {
+    case -EXDEV:
+        return err_set(&j->e, r, "%s leads out of the workspace %s", j->path, j->root);
+    case -ELOOP:
+        return err_set(&j->e, r, "%s: its links go in a circle", j->path);
+    case -ENOSYS:
+        return err_set(&j->e, r, "this kernel has no openat2 (Linux 5.6), without which files are not opened safely");
+    default:
+        return err_set(&j->e, r, "%s%s: %s", doing, j->path, strerror(-r));
+    }
+}
+
+/* Opens a regular file for reading and fills in j->st. */
+static int open_file(struct file_job *j)
+{
+    struct stat st;
+    int fd = openat2_beneath(j->root_fd, j->rel, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0, 0);
+
+    if (fd < 0)
+        return say(j, fd, "");
+    if (fstat(fd, &st) < 0) {
+        close(fd);
+        return say(j, -errno, "");
+    }
+    if (!S_ISREG(st.st_mode)) {
+        close(fd);
+        return S_ISDIR(st.st_mode) ? err_set(&j->e, -EISDIR, "%s is a directory", j->path)
+                                   : err_set(&j->e, -EINVAL, "%s is not a regular file", j->path);
+    }
+    j->st = (struct env_stat){ true, st.st_size, st.st_mode & 07777, (unsigned)st.st_nlink };
+    return fd;
+}
+
+static int hash_file(struct file_job *j, int fd, struct hash *ret)
+{
+    cleanup(freep) uint8_t *buf = xmalloc(64 << 10);
+    SHA2_CTX ctx;
+    off_t at = 0;
+    ssize_t n;
+
+    SHA256Init(&ctx);
+    while ((n = pread(fd, buf, 64 << 10, at)) > 0) {
+        SHA256Update(&ctx, buf, (size_t)n);
+        at += n;
+    }
+    if (n < 0)
+        return say(j, -errno, "");
+    SHA256Final(ret->b, &ctx);
+    return 0;
+}
+
+static void read_run(struct job *job)
+{
+    struct file_job *j = container_of(job, struct file_job, job);
+    cleanup(closep) int fd = open_file(j);
+    size_t left = j->max;
+    ssize_t n = 1;
+
+    if (fd < 0) {
+        j->result = fd;
+        return;
+    }
+    j->out.max = j->max + 1;
+    while (left && n > 0) {
+        size_t want = MIN(left, (size_t)256 << 10);
+        char *to = buf_room(&j->out, want);
+
+        n = to ? pread(fd, to, want, j->offset + (off_t)(j->max - left)) : -1;
+        if (n > 0) {
+            j->out.n += (size_t)n;
+            left -= (size_t)n;
+        }
+    }
+    if (n < 0)
+        j->result = say(j, -errno, "");
+}
+
+static void look_run(struct job *job)
+{
+    struct file_job *j = container_of(job, struct file_job, job);
+    cleanup(closep) int fd = open_file(j);
+
+    if (fd == -ENOENT || fd == -ENOTDIR)
+        return;
+    j->result = fd < 0 ? fd : hash_file(j, fd, &j->hash);
+}
+
+/* Makes a directory and what is missing above it, each made durable in its parent. */
+static int make_dir(struct file_job *j, const char *rel)
+{
+    cleanup(freep) char *up = xstrdup(rel);
+    cleanup(closep) int dir = -1;
+    char *slash = strrchr(up, '/');
+    int r;
+
+    if (slash)
+        *slash = 0;
+    dir = openat2_beneath(j->root_fd, slash ? up : ".", O_RDONLY | O_DIRECTORY, 0, 0);
+    if (dir == -ENOENT && slash) {
+        r = make_dir(j, up);
+        if (r < 0)
+            return r;
+        dir = openat2_beneath(j->root_fd, up, O_RDONLY | O_DIRECTORY, 0, 0);
+    }
+    if (dir < 0)
+        return dir;
+    if (mkdirat(dir, slash ? slash + 1 : rel, 0777) < 0 && errno != EEXIST)
+        return -errno;
+    return fsync(dir) < 0 ? -errno : 0;
+}
+
+/* The path below the root that a descriptor leads to by now, links followed. NULL when it is not below. */
+static char *real_path(struct file_job *j, int fd)
+{
+    char link[64], root[PATH_MAX], real[PATH_MAX];
+    const char *below;
+    ssize_t n;
+
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", j->root_fd);
+    n = readlink(link, root, sizeof(root) - 1);
+    root[MAX(n, (ssize_t)0)] = 0;
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    n = readlink(link, real, sizeof(real) - 1);
+    real[MAX(n, (ssize_t)0)] = 0;
+    return path_beneath(root, real, &below) ? xstrdup(below) : NULL;
+}
+
+/* The directory and last name of the file that a path leads to. Missing directories are made when `make` is set. Returns
+ * the directory's descriptor. */
+static int open_parent(struct file_job *j, bool make, char **ret_name)
+{
+    cleanup(closep) int fd = openat2_beneath(j->root_fd, j->rel, O_PATH, 0, 0);
+    cleanup(freep) char *rel = NULL;
+    char *slash;
+    int dir;
+
+    if (fd < 0 && fd != -ENOENT)
+        return say(j, fd, "");
+    rel = fd < 0 ? xstrdup(j->rel) : real_path(j, fd);
+    if (!rel)
+        return say(j, -EXDEV, "");
+    slash = strrchr(rel, '/');
+    *ret_name = xstrdup(slash ? slash + 1 : rel);
+    if (slash)
+        *slash = 0;
+    dir = openat2_beneath(j->root_fd, slash ? rel : ".", O_RDONLY | O_DIRECTORY, 0, fd >= 0 ? RESOLVE_NO_SYMLINKS : 0);
+    if (dir == -ENOENT && make) {
+        dir = make_dir(j, rel);
+        if (dir == 0)
+            dir = openat2_beneath(j->root_fd, rel, O_RDONLY | O_DIRECTORY, 0, 0);
+    }
+    return dir < 0 ? say(j, dir, "the directory of ") : dir;
+}
+
+static int write_temp(struct file_job *j, int dir, const struct stat *old)
+{
+    cleanup(closep) int fd = -1;
+    size_t at = 0;
+
+    unlinkat(dir, j->temp, 0);          /* from an earlier try under the same key */
+    fd = openat(dir, j->temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+    if (fd < 0)
+        return say(j, -errno, "cannot write beside ");
+    while (at < j->data.n) {
+        ssize_t n = write(fd, j->data.p + at, MIN(j->data.n - at, (size_t)1 << 20));
+
+        if (n < 0 && errno != EINTR)
+            return say(j, -errno, "cannot write ");
+        at += (size_t)MAX(n, (ssize_t)0);
+    }
+    if (old) {
+        /* Owner first: changing it clears setuid bits. A group that the user may not give is left as it is. */
+        struct stat now;
+
+        if (fstat(fd, &now) == 0 && (now.st_uid != old->st_uid || now.st_gid != old->st_gid) &&
+            fchown(fd, old->st_uid, old->st_gid) < 0 && fchown(fd, (uid_t)-1, old->st_gid) < 0 && errno != EPERM)
+            return say(j, -errno, "cannot keep the owner of ");
+        if (fchmod(fd, old->st_mode & 07777) < 0)
+            return say(j, -errno, "cannot keep the mode of ");
+    }
+    return fsync(fd) < 0 ? say(j, -errno, "cannot make durable: ") : 0;
+}
+
+static int write_file(struct file_job *j)
+{
+    cleanup(freep) char *name = NULL;
+    cleanup(closep) int dir = -1, fd = -1;
+    struct stat old, now;
+    struct hash hash;
+    int r;
+
+    fd = open_file(j);
+    if (fd < 0 && fd != -ENOENT && fd != -ENOTDIR)
+        return fd;
+    if (fd < 0 && j->expects)
+        return err_set(&j->e, -ESTALE, "%s is gone", j->path);
+    if (fd >= 0) {
+        if (!j->expects)
+            return err_set(&j->e, -ESTALE, "%s exists by now", j->path);
+        r = hash_file(j, fd, &hash);
+        if (r < 0)
+            return r;
+        if (!hash_eq(&hash, &j->hash))
+            return err_set(&j->e, -ESTALE, "%s was changed by someone else just now", j->path);
+        if (fstat(fd, &old) < 0)
+            return say(j, -errno, "");
+        if (faccessat(fd, "", W_OK, AT_EMPTY_PATH | AT_EACCESS) < 0 && errno == EACCES)
+            return say(j, -EACCES, "cannot write ");
+    }
+    dir = open_parent(j, fd < 0, &name);
+    if (dir < 0)
+        return dir;
+    if (fd >= 0 && (fstatat(dir, name, &now, AT_SYMLINK_NOFOLLOW) < 0 || now.st_ino != old.st_ino ||
+                    now.st_dev != old.st_dev))
+        return err_set(&j->e, -ESTALE, "%s was replaced by someone else just now", j->path);
+    r = write_temp(j, dir, fd >= 0 ? &old : NULL);
+    if (r == 0 && fd >= 0 && renameat(dir, j->temp, dir, name) < 0)
+        r = say(j, -errno, "cannot replace ");
+    if (r == 0 && fd < 0 && renameat2(dir, j->temp, dir, name, RENAME_NOREPLACE) < 0)
+        r = errno == EEXIST ? err_set(&j->e, -ESTALE, "%s exists by now, or is a link that leads nowhere", j->path)
+                            : say(j, -errno, "cannot create ");
+    if (r < 0) {
+        unlinkat(dir, j->temp, 0);
+        return r;
+    }
+    return fsync(dir) < 0 ? say(j, -errno, "cannot make durable: the directory of ") : 0;
+}
+
+static void write_run(struct job *job)
+{
+    struct file_job *j = container_of(job, struct file_job, job);
+
+    j->result = write_file(j);
+}
+
+static void tidy_run(struct job *job)
+{
+    struct file_job *j = container_of(job, struct file_job, job);
+    cleanup(freep) char *name = NULL;
+    cleanup(closep) int dir = open_parent(j, false, &name);
+
+    if (dir >= 0)
+        unlinkat(dir, j->temp, 0);
+}
+
+/* A job for a path, or -EXDEV in words when the path's text already leads out. */
+static int file_job_new(struct local *l, struct str path, void (*run)(struct job *), struct file_job **ret, struct err *e)
+{
+    cleanup(freep) char *full = path_resolve(l->root, path);
+    struct file_job *j;
+    const char *rel;
+
+    if (path.n == 0 || memchr(path.p, 0, path.n))
+        return err_set(e, -EINVAL, "the path is empty or holds a zero byte");
+    if (!path_beneath(l->root, full, &rel))
+        return err_set(e, -EXDEV, "%s is outside the workspace %s", full, l->root);
+    j = xcalloc(1, sizeof(*j));
+    j->job.run = run;
+    j->job.free = file_job_free;
+    j->root_fd = fcntl(l->root_fd, F_DUPFD_CLOEXEC, 0);
+    j->root = xstrdup(l->root);
+    j->rel = xstrdup(rel);
+    j->path = TAKE(full);
+    if (j->root_fd < 0) {
+        int r = err_set(e, -errno, "%s: %s", j->path, strerror(errno));
+
+        file_job_free(&j->job);
+        return r;
+    }
+    *ret = j;
+    return 0;
+}
+
+static CO int file_job_do(struct file_job *j, const char *why, struct err *e)
+{
+    int r = offload(&j->job, why);
+
+    if (r < 0)
+        return err_set(e, r, "stopped");
+    if (j->result < 0)
+        *e = j->e;
+    return j->result;
+}
+
+static CO int local_read(struct env *v, struct str path, int64_t offset, size_t max, struct buf *out, struct env_stat *st,
+                         struct err *e)
+{
+    struct file_job *j;
+    int r = file_job_new(local(v), path, read_run, &j, e);
+
+    if (r < 0)
+        return r;
+    j->offset = offset;
+    j->max = max;
+    r = file_job_do(j, "a file to be read", e);
+    if (r == -ECANCELED)
+        return r;
+    *st = j->st;
+    if (r == 0)
+        r = buf_add_str(out, buf_str(&j->out));
+    job_free(&j->job);
+    return r;
+}
+
+static CO int local_look(struct env *v, struct str path, struct env_stat *st, struct hash *ret, struct err *e)
+{
+    struct file_job *j;
+    int r = file_job_new(local(v), path, look_run, &j, e);
+
+    if (r < 0)
+        return r;
+    r = file_job_do(j, "a file to be hashed", e);
+    if (r == -ECANCELED)
+        return r;
+    *st = j->st;
+    *ret = j->hash;
+    job_free(&j->job);
+    return r;
+}
+
+static char *temp_name(const char *key)
+{
+    return xasprintf(".rein-%s.tmp", key);
+}
+
+static CO int local_write(struct env *v, const struct env_write *w, struct err *e)
+{
+    struct file_job *j;
+    int r = file_job_new(local(v), w->path, write_run, &j, e);
+
+    if (r < 0)
+        return r;
+    j->temp = temp_name(w->key);
+    j->data = w->data;
+    j->expects = w->expect != NULL;
+    if (w->expect)
+        j->hash = *w->expect;
+    fiber_shield();                     /* it borrows the data, and it has to be known whether it happened */
+    r = file_job_do(j, "a file to be written", e);
+    fiber_unshield();
+    job_free(&j->job);
+    return r;
+}
+
+static CO int local_tidy(struct env *v, struct str path, const char *key, struct err *e)
+{
+    struct file_job *j;
+    int r = file_job_new(local(v), path, tidy_run, &j, e);
+
+    if (r < 0)
+        return r;
+    j->temp = temp_name(key);
+    r = file_job_do(j, "a temporary file to be removed", e);
+    if (r != -ECANCELED)
+        job_free(&j->job);
+    return r;
+}
+
+/* Commands. */
+
+static char *spool_path(struct local *l, const char *key, const char *suffix)
+{
+    return xasprintf("%s/%s.%s", l->spool, key, suffix);
+}
+
+int env_box_path(char **ret, struct err *e)
+{
+    char self[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+    char *slash;
+
+    if (n < 0)
+        return err_set(e, -errno, "/proc/self/exe cannot be read: %s", strerror(errno));
+    self[n] = 0;
+    slash = strrchr(self, '/');
+    slash[1] = 0;
+    *ret = xasprintf("%srein-box", self);
+    if (access(*ret, X_OK) == 0)
+        return 0;
+    err_set(e, -ENOENT, "%s is missing: rein-box has to lie beside rein", *ret);
+    free(TAKE(*ret));
+    return -ENOENT;
+}
+
+/* The user's environment without the key, and with what keeps programs from waiting for a person. */
+static char **command_env(const char *hide)
+{
+    static const char *const set[] = {
+        "TERM=dumb", "PAGER=cat", "GIT_PAGER=cat", "GIT_TERMINAL_PROMPT=0", "GIT_EDITOR=true", "DEBIAN_FRONTEND=noninteractive",
+        "REIN=1",
+    };
+    size_t n = 0, i, k;
+    char **env;
+
+    while (environ[n])
+        n++;
+    env = xcalloc(n + ARRAY_SIZE(set) + 1, sizeof(*env));
+    for (i = k = 0; i < n; i++) {
+        size_t name = strcspn(environ[i], "=");
+        bool drop = hide && strlen(hide) == name && memcmp(environ[i], hide, name) == 0;
+
+        for (size_t s = 0; s < ARRAY_SIZE(set) && !drop; s++)
+            drop = strncmp(set[s], environ[i], name + 1) == 0;
+        if (!drop)
+            env[k++] = environ[i];
+    }
+    for (i = 0; i < ARRAY_SIZE(set); i++)
+        env[k++] = (char *)set[i];
+    return env;
+}
+
+static int read_report(int fd, struct env_outcome *o)
+{
+    static const char *const ends[] = { "exit", "timeout", "cancel", "orphan" };
+    char text[REPORT_SIZE + 1], reason[16] = "";
+    long long total, head, tail, ms;
+    ssize_t n = pread(fd, text, REPORT_SIZE, 0);
+    char *line;
+    int code;
+
+    if (n < 0)
+        return -errno;
+    text[n] = 0;
+    *o = (struct env_outcome){ .started = strncmp(text, "started\n", 8) == 0 };
+    if (strstr(text, "\nfailed ")) {
+        o->started = false;
+        return 0;
+    }
+    line = strstr(text, "\nended ");
+    if (!line || !strchr(line + 1, '\n'))
+        return 0;
+    if (sscanf(line, "\nended %15s exit=%d signal=%d total=%lld head=%lld tail=%lld killed=%d ms=%lld", reason, &code,
+               &o->signo, &total, &head, &tail, &o->killed, &ms) != 8)
+        return -EBADMSG;
+    o->ended = true;
+    o->exit_status = code;
+    o->total = total;
+    o->head = head;
+    o->tail = tail;
+    o->ms = ms;
+    for (size_t i = 0; i < ARRAY_SIZE(ends); i++)
+        if (strcmp(reason, ends[i]) == 0)
+            o->end = (enum env_end)i;
+    return 0;
+}
+
+static int spool_file(struct local *l, const char *key, const char *suffix, int *ret, struct err *e)
+{
+    cleanup(freep) char *path = spool_path(l, key, suffix);
+    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+    if (fd < 0 && errno == ENOENT && path_mkdirs(l->spool) == 0)
+        fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return err_set(e, -errno, "the command's output cannot be kept in %s: %s", path, strerror(errno));
+    *ret = fd;
+    return 0;
+}
+
+static CO int local_run(struct env *v, const struct env_command *c, struct env_outcome *o, struct err *e)
+{
+    struct local *l = local(v);
+    cleanup(closep) int report = -1, output = -1, death_in = -1, death_out = -1;
+    cleanup(freep) char *box = NULL, **env = NULL;
+    cleanup(proc_freep) struct proc *p = NULL;
+    char cap[24], tail[24], timeout[24];
+    const char *argv[] = { "rein-box", "--death", "3",  "--report", "4",         "--output", "5", "--cap", cap, "--tail", tail,
+                     "--timeout", timeout, "--", "/bin/sh",  "-c", c->command, NULL };
+    struct proc_fd fds[3];
+    int r, status, lost, death[2];
+
+    *o = (struct env_outcome){0};
+    r = env_box_path(&box, e);
+    if (r == 0)
+        r = spool_file(l, c->key, "report", &report, e);
+    if (r == 0)
+        r = spool_file(l, c->key, "out", &output, e);
+    if (r < 0)
+        return r;
+    /* The report is the only witness after a crash: its room is taken before the command starts. */
+    if (fallocate(report, FALLOC_FL_KEEP_SIZE, 0, REPORT_SIZE) < 0 && errno != EOPNOTSUPP && errno != ENOSYS)
+        return err_set(e, -errno, "no room for the command's report in %s: %s", l->spool, strerror(errno));
+    if (pipe2(death, O_CLOEXEC) < 0)
+        return err_set(e, -errno, "a pipe cannot be made: %s", strerror(errno));
+    death_in = death[0];
+    death_out = death[1];
+    snprintf(cap, sizeof(cap), "%lld", (long long)SPILL_CAP);
+    snprintf(tail, sizeof(tail), "%lld", (long long)SPILL_TAIL);
+    snprintf(timeout, sizeof(timeout), "%lld", (long long)c->timeout_ms);
+    fds[0] = (struct proc_fd){ death_in, 3 };
+    fds[1] = (struct proc_fd){ report, 4 };
+    fds[2] = (struct proc_fd){ output, 5 };
+    env = command_env(c->hide_env);
+    r = proc_spawn(&(struct proc_spec){ box, (char *const *)argv, env, l->root_fd, fds, ARRAY_SIZE(fds) }, &p, e);
+    if (r < 0)
+        return r;
+
+    r = proc_wait(p, "a command", FIBER_FOREVER, &status);
+    if (r == -ECANCELED) {
+        (void)!write(death_out, "c", 1);        /* if it is gone already, there is nobody to tell */
+        fiber_shield();
+        proc_wait(p, "a cancelled command", BOX_GRACE_MS, &status);
+        fiber_unshield();
+    }
+    lost = read_report(report, o);
+    if (r == -ECANCELED)
+        return r;
+    if (lost < 0 || (!o->ended && o->started))
+        return err_set(e, -EIO, "the command's supervisor ended without a report (status %d)", status);
+    if (!o->started)
+        return err_set(e, -ENOEXEC, "the command could not be started (/bin/sh)");
+    return 0;
+}
+
+/* Waits for the lock that the supervisor holds as long as it lives. */
+static CO int local_settle(struct env *v, const char *key, struct env_outcome *o, struct err *e)
+{
+    struct local *l = local(v);
+    cleanup(freep) char *path = spool_path(l, key, "report");
+    cleanup(closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int r;
+
+    *o = (struct env_outcome){0};
+    if (fd < 0)
+        return errno == ENOENT ? 0 : err_set(e, -errno, "%s: %s", path, strerror(errno));
+    for (int64_t waited = 0; flock(fd, LOCK_SH | LOCK_NB) < 0; waited += 5) {
+        if (waited > BOX_GRACE_MS)
+            return err_set(e, -EBUSY, "an earlier command's supervisor still runs; see %s", path);
+        r = fiber_sleep(5);
+        if (r < 0)
+            return r;
+    }
+    r = read_report(fd, o);
+    return r < 0 ? err_set(e, r, "%s cannot be read: %s", path, strerror(-r)) : 0;
+}
+
+static CO int local_output(struct env *v, const char *key, int64_t offset, size_t max, struct buf *out,
+                           int64_t *ret_size, struct err *e)
+{
+    cleanup(freep) char *path = NULL;
+    cleanup(closep) int fd = -1;
+    struct stat st;
+    ssize_t n;
+    char *to;
+
+    if (strspn(key, "abcdefghijklmnopqrstuvwxyz0123456789.-") != strlen(key))
+        return err_set(e, -ENOENT, "there is no output of that name");
+    path = spool_path(local(v), key, "out");
+    fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return err_set(e, -errno, "that output is not kept: %s", strerror(errno));
+    *ret_size = st.st_size;
+    to = buf_room(out, max);
+    n = to ? pread(fd, to, max, offset) : -1;
+    if (n < 0)
+        return err_set(e, -EIO, "that output cannot be read");
+    out->n += (size_t)n;
+    return 0;
+}
+
+static const char *local_life(struct env *v)
+{
+    struct local *l = local(v);
+    cleanup(closep) int fd = -1;
+    ssize_t n;
+
+    if (l->life[0])
+        return l->life;
+    fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    n = fd < 0 ? -1 : read(fd, l->life, sizeof(l->life) - 1);
+    while (n > 0 && l->life[n - 1] == '\n')
+        n--;
+    l->life[MAX(n, (ssize_t)0)] = 0;
+    return l->life;
+}
+
+static void local_free(struct env *v)
+{
+    struct local *l = local(v);
+
+    close(l->root_fd);
+    free(l->root);
+    free(l->spool);
+    free(l);
+}
+
+static const struct env_ops ops = {
+    .read = local_read, .look = local_look, .write = local_write, .tidy = local_tidy,
+    .run = local_run, .settle = local_settle, .output = local_output, .resolve = local_resolve, .life = local_life,
+    .free = local_free,
+};
+
+int env_local(const char *root, const char *home, struct env **ret, struct err *e)
+{
+    const char *user = getenv("HOME"), *below;
+    struct local *l;
+    int fd;
+
+    if (strcmp(root, "/") == 0 || (user && strcmp(root, user) == 0))
+        return err_set(e, -EPERM, "%s cannot be a workspace: start rein in a project's folder, or name one with -C", root);
+    if (path_beneath(root, home, &below) || path_beneath(home, root, &below))
+        return err_set(e, -EPERM, "%s cannot be a workspace: rein keeps its own records in %s", root, home);
+    fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return err_set(e, -errno, "the workspace %s cannot be opened: %s", root, strerror(errno));
+    l = xcalloc(1, sizeof(*l));
+    l->env.ops = &ops;
+    l->root = xstrdup(root);
+    l->spool = xasprintf("%s/spool", home);
+    l->root_fd = fd;
+    *ret = &l->env;
+    return 0;
+}

@@ -1,0 +1,11 @@
+/* local.h - files and processes of this machine, with the user's own rights. */
+#pragma once
+
+#include "core/env.h"
+
+/* `root` is the workspace and the directory that paths start from; absolute. Outputs of commands go below `home`/spool.
+ * -EPERM for a root that may not be one: /, the home directory, one that contains `home` or lies in it. */
+int env_local(const char *root, const char *home, struct env **ret, struct err *e);
+
+/* Path of the supervisor beside this program, or a sentence why there is none. Caller frees. */
+int env_box_path(char **ret, struct err *e);

@@ -1,0 +1,48 @@
+/* http.h - one HTTP request whose answer is read as it comes.
+ *
+ * libcurl's multi interface on the loop. The library brings 30 shared objects, so it is opened with dlopen on first
+ * use, on a pool thread; nothing else in rein knows of it. */
+#pragma once
+
+#include "base/err.h"
+#include "base/str.h"
+#include "rt/fiber.h"
+
+struct http;
+
+struct http_req {
+    const char *url;
+    const char *const *headers;         /* "Name: value", NULL at the end */
+    const struct str *body;             /* pieces sent one after the other with POST; borrowed until http_close */
+    size_t nbody;
+    int64_t connect_ms, idle_ms;        /* to a connection; to the next byte of the answer */
+};
+
+/* Opens the library ahead of its first use, in the background. Harmless when called twice. */
+void http_prefetch(struct scope *s);
+
+/* Sends the request and waits for the answer's head. 0 with the HTTP status in *ret_status whatever it is;
+ * -ETIMEDOUT, -ECANCELED, -ENOPKG without libcurl, -EHOSTUNREACH when no connection could be had, -EPROTO when
+ * what came was not HTTP, -ECONNRESET when the peer went away. */
+CO int http_open(const struct http_req *req, struct http **ret, long *ret_status, struct err *e);
+
+/* Appends what has come, waiting if there is nothing yet. Bytes read, 0 at the end of a complete answer, or the
+ * errors of http_open. */
+CO ssize_t http_read(struct http *h, struct buf *into, struct err *e);
+
+/* Changes how long http_read waits from now on. */
+void http_idle(struct http *h, int64_t ms);
+
+/* Value of an answer's header, {NULL, 0} if it has none; the last one of that name. Valid until http_close. */
+struct str http_header(struct http *h, const char *name);
+
+/* Ends the transfer, closing its socket if the answer is not complete. Takes NULL. */
+void http_close(struct http *h);
+
+static inline void http_closep(struct http **h)
+{
+    http_close(*h);
+}
+
+/* The library's name and version once it is open, or a sentence why it is not. */
+CO int http_library(const char **ret_version, struct err *e);

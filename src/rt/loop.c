@@ -1,0 +1,58 @@
+#include "rt/loop.h"
+
+#include <signal.h>
+
+static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGUSR1 };
+
+static struct {
+    uv_loop_t uv;
+    bool running;
+    void (*on_signal)(int);
+    uv_signal_t signal[ARRAY_SIZE(signals)];
+} loop;
+
+uv_loop_t *loop_uv(void)
+{
+    assert(loop.running);
+    return &loop.uv;
+}
+
+static void on_signal(uv_signal_t *s, int signo)
+{
+    (void)s;
+    loop.on_signal(signo);
+}
+
+static void close_left(uv_handle_t *h, void *unused)
+{
+    (void)unused;
+    if (!uv_is_closing(h))
+        uv_close(h, NULL);
+}
+
+int loop_run(fiber_fn *fn, void *arg, void (*on_signal_fn)(int signo))
+{
+    struct scope all = SCOPE_INIT;
+
+    assert(!loop.running);
+    if (uv_loop_init(&loop.uv) < 0)
+        return -ENOMEM;
+    loop.running = true;
+    loop.on_signal = on_signal_fn;
+    signal(SIGPIPE, SIG_IGN);
+    for (size_t i = 0; i < ARRAY_SIZE(signals); i++) {
+        uv_signal_init(&loop.uv, &loop.signal[i]);
+        uv_signal_start(&loop.signal[i], on_signal, signals[i]);
+        uv_unref((uv_handle_t *)&loop.signal[i]);
+    }
+
+    scope_go(&all, "main", fn, arg);
+    while (fiber_run_ready() > 0)
+        uv_run(&loop.uv, UV_RUN_ONCE);
+
+    uv_walk(&loop.uv, close_left, NULL);
+    uv_run(&loop.uv, UV_RUN_DEFAULT);
+    uv_loop_close(&loop.uv);
+    loop.running = false;
+    return all.error;
+}

@@ -1,0 +1,122 @@
+#include "rt/proc.h"
+
+#include "rt/loop.h"
+
+#include <signal.h>
+#include <spawn.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+struct proc {
+    pid_t pid;
+    int pidfd;
+    bool ended, abandoned;
+    int status;
+    struct gate gate;
+    uv_poll_t poll;
+};
+
+#ifndef P_PIDFD
+#define P_PIDFD 3
+#endif
+
+static void closed(uv_handle_t *h)
+{
+    struct proc *p = container_of((uv_poll_t *)h, struct proc, poll);
+
+    close(p->pidfd);
+    free(p);
+}
+
+static void on_exit_event(uv_poll_t *poll, int status, int events)
+{
+    struct proc *p = container_of(poll, struct proc, poll);
+    siginfo_t si = {0};
+
+    (void)status;
+    (void)events;
+    /* The group is killed while its leader is a zombie, so its number cannot have been given to anyone else. */
+    if (waitid(P_PIDFD, (id_t)p->pidfd, &si, WEXITED | WNOWAIT | WNOHANG) < 0 || si.si_pid == 0)
+        return;
+    kill(-p->pid, SIGKILL);
+    waitid(P_PIDFD, (id_t)p->pidfd, &si, WEXITED);
+    p->status = si.si_code == CLD_EXITED ? si.si_status << 8 : si.si_status & 0x7f;
+    p->ended = true;
+    uv_poll_stop(&p->poll);
+    if (p->abandoned)
+        uv_close((uv_handle_t *)&p->poll, closed);
+    else
+        gate_open(&p->gate, 0);
+}
+
+int proc_spawn(const struct proc_spec *spec, struct proc **ret, struct err *e)
+{
+    posix_spawn_file_actions_t fa;
+    posix_spawnattr_t attr;
+    sigset_t none, all;
+    struct proc *p;
+    pid_t pid;
+    int r, pidfd;
+
+    posix_spawn_file_actions_init(&fa);
+    posix_spawnattr_init(&attr);
+    sigemptyset(&none);
+    sigfillset(&all);
+    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    posix_spawnattr_setsigmask(&attr, &none);
+    posix_spawnattr_setsigdefault(&attr, &all);
+    posix_spawn_file_actions_addfchdir_np(&fa, spec->cwd);
+    for (size_t i = 0; i < spec->nfds; i++)
+        posix_spawn_file_actions_adddup2(&fa, spec->fds[i].from, spec->fds[i].to);
+    r = posix_spawn(&pid, spec->path, &fa, &attr, spec->argv, spec->env);
+    posix_spawn_file_actions_destroy(&fa);
+    posix_spawnattr_destroy(&attr);
+    if (r != 0)
+        return err_set(e, -r, "%s cannot be started: %s", spec->path, strerror(r));
+
+    pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    if (pidfd < 0) {
+        r = -errno;
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+        return err_set(e, r, "%s was started but cannot be watched: %s", spec->path, strerror(-r));
+    }
+    p = xcalloc(1, sizeof(*p));
+    p->pid = pid;
+    p->pidfd = pidfd;
+    uv_poll_init(loop_uv(), &p->poll, pidfd);
+    uv_poll_start(&p->poll, UV_READABLE, on_exit_event);
+    *ret = p;
+    return 0;
+}
+
+CO int proc_wait(struct proc *p, const char *why, int64_t timeout_ms, int *ret_status)
+{
+    int r;
+
+    while (!p->ended) {
+        r = gate_wait(&p->gate, why, timeout_ms);
+        if (r < 0)
+            return r;
+    }
+    *ret_status = p->status;
+    return 0;
+}
+
+pid_t proc_pid(const struct proc *p)
+{
+    return p->pid;
+}
+
+void proc_free(struct proc *p)
+{
+    if (!p)
+        return;
+    if (p->ended) {
+        uv_close((uv_handle_t *)&p->poll, closed);
+        return;
+    }
+    p->abandoned = true;
+    kill(-p->pid, SIGKILL);
+}

@@ -1,0 +1,279 @@
+/* edit.c - exact replacements in one file, all of them or none.
+ *
+ * Every edit is looked for in the file as it is, and the spans may not overlap; so the order of edits does not matter.
+ * Only the bytes of the spans change. Models write LF: where the file's line ends are CRLF around the place, the old text
+ * is also looked for with CRLF, and the new text is given CRLF. */
+#include "base/utf8.h"
+#include "tool/file.h"
+
+#define EDITS_MAX      200
+#define PLACES_SHOWN   8
+#define CANDIDATES     3
+#define CANDIDATE_MAX  400              /* bytes shown of each */
+#define ALIKE_MIN      0.5
+
+struct span {
+    size_t at, n;
+    struct str new;             /* borrowed from the arguments or from `owned` */
+};
+
+struct spans {
+    struct span *v;
+    size_t n, cap;
+    char **owned;               /* texts with other line ends */
+    size_t nowned, owned_cap;
+};
+
+static void spans_done(struct spans *s)
+{
+    for (size_t i = 0; i < s->nowned; i++)
+        free(s->owned[i]);
+    free(s->owned);
+    free(s->v);
+}
+
+static size_t line_of(struct str text, size_t at)
+{
+    size_t line = 1;
+
+    for (const char *p = text.p; (p = memchr(p, '\n', (size_t)(text.p + at - p))); p++)
+        line++;
+    return line;
+}
+
+/* Whether the line ends around a place are CRLF: judged by the next line end, or the one before. */
+static bool crlf_at(struct str text, size_t at)
+{
+    const char *nl = memchr(text.p + at, '\n', text.n - at);
+
+    if (!nl)
+        nl = memrchr(text.p, '\n', at);
+    return nl && nl > text.p && nl[-1] == '\r';
+}
+
+static struct str with_crlf(struct spans *s, struct str text)
+{
+    struct buf out = { .max = ENV_FILE_MAX * 2 };
+    struct str r;
+
+    for (size_t i = 0; i < text.n; i++) {
+        if (text.p[i] == '\n' && (i == 0 || text.p[i - 1] != '\r'))
+            buf_addc(&out, '\r');
+        buf_addc(&out, text.p[i]);
+    }
+    r.n = out.n;
+    GROW(s->owned, s->nowned, s->owned_cap);
+    r.p = s->owned[s->nowned++] = buf_take(&out);
+    return r;
+}
+
+/* The near misses. */
+
+static struct str trimmed(struct str line)
+{
+    while (line.n && strchr(" \t\r\n", line.p[line.n - 1]))
+        line.n--;
+    while (line.n && (line.p[0] == ' ' || line.p[0] == '\t'))
+        line = str_from(line, 1);
+    return line;
+}
+
+static struct str next_line(struct str *text)
+{
+    const char *nl = memchr(text->p, '\n', text->n);
+    struct str line = str_head(*text, nl ? (size_t)(nl - text->p) + 1 : text->n);
+
+    *text = str_from(*text, line.n);
+    return line;
+}
+
+/* Dice's coefficient over pairs of bytes: 1 for equal, 0 for nothing in common. Long lines are judged by their start. */
+static double alike(struct str a, struct str b)
+{
+    uint8_t seen[8192] = {0};
+    size_t same = 0;
+
+    a = str_head(a, 200);
+    b = str_head(b, 200);
+    if (a.n < 2 || b.n < 2)
+        return str_eq(a, b);
+    for (size_t i = 0; i + 1 < a.n; i++)
+        seen[((unsigned char)a.p[i] * 31u + (unsigned char)a.p[i + 1]) % sizeof(seen)]++;
+    for (size_t i = 0; i + 1 < b.n; i++) {
+        uint8_t *n = &seen[((unsigned char)b.p[i] * 31u + (unsigned char)b.p[i + 1]) % sizeof(seen)];
+
+        if (*n) {
+            (*n)--;
+            same++;
+        }
+    }
+    return 2.0 * (double)same / (double)(a.n + b.n - 2);
+}
+
+struct candidate {
+    double score;
+    size_t at, line;
+};
+
+/* Places in the file that are most like the first line of what was looked for; the text from there on is shown, as long
+ * as what was looked for. */
+static void add_candidates(struct buf *say, struct str file, struct str old)
+{
+    struct candidate best[CANDIDATES] = {0};
+    struct str rest = old, first = {0}, left = file;
+    size_t lines = 0, line = 0;
+
+    while (rest.n) {
+        struct str l = trimmed(next_line(&rest));
+
+        if (!first.n)
+            first = l;
+        lines++;
+    }
+    while (first.n && left.n) {
+        size_t at = (size_t)(left.p - file.p);
+        struct candidate c = { alike(trimmed(next_line(&left)), first), at, ++line };
+
+        for (size_t i = 0; i < CANDIDATES; i++)
+            if (c.score > best[i].score) {
+                struct candidate swap = best[i];
+
+                best[i] = c;
+                c = swap;
+            }
+    }
+    if (best[0].score < ALIKE_MIN)
+        return;
+    buf_adds(say, " The nearest places are:");
+    for (size_t i = 0; i < CANDIDATES && best[i].score >= ALIKE_MIN && best[i].score >= best[0].score - 0.3; i++) {
+        struct str from = str_from(file, best[i].at), to = from;
+
+        for (size_t n = 0; n < lines && to.n; n++)
+            next_line(&to);
+        from = str_head(from, from.n - to.n);
+        buf_addf(say, "\n--- line %zu:\n", best[i].line);
+        utf8_add_clean(say, str_head(from, utf8_cut(from, CANDIDATE_MAX)));
+    }
+}
+
+static int missed(struct call *c, const struct change *ch, size_t i, struct str old)
+{
+    cleanup(buf_done) struct buf say = {0};
+
+    buf_addf(&say, "edit: the old text of edit %zu does not occur in %s; nothing was changed.", i + 1, ch->path);
+    add_candidates(&say, buf_str(&ch->old), old);
+    return result_fail(c->result, -ENOENT, "%s", say.p);
+}
+
+static int ambiguous(struct call *c, const struct change *ch, size_t i, struct str old)
+{
+    cleanup(buf_done) struct buf say = {0};
+    struct str file = buf_str(&ch->old);
+    size_t n = 0;
+
+    for (ssize_t at = 0; (at = str_find(file, old, (size_t)at)) >= 0; at += (ssize_t)old.n)
+        if (n++ < PLACES_SHOWN)
+            buf_addf(&say, "%s%zu", n > 1 ? ", " : "", line_of(file, (size_t)at));
+    return result_fail(c->result, -ENOTUNIQ, "edit: the old text of edit %zu occurs %zu times in %s (lines %s%s); nothing was "
+                       "changed. Give more text around it, or set \"all\".", i + 1, n, ch->path, say.p,
+                       n > PLACES_SHOWN ? ", ..." : "");
+}
+
+/* Finds the places of one edit. 0, or 1 with the call closed. */
+static int find(struct call *c, const struct change *ch, size_t i, const json_t *edit, struct spans *s)
+{
+    struct str file = buf_str(&ch->old), old = js_str(edit, "old"), new = js_str(edit, "new");
+    bool all = js_bool(edit, "all", false);
+    size_t places = 0;
+
+    if (!old.p || !new.p)
+        return result_fail(c->result, -EINVAL, "edit: edit %zu needs \"old\" and \"new\", both strings", i + 1) + 1;
+    if (old.n == 0)
+        return result_fail(c->result, -EINVAL, "edit: the old text of edit %zu is empty; use write to create a file", i + 1) + 1;
+    if (str_eq(old, new))
+        return result_fail(c->result, -EINVAL, "edit: edit %zu changes nothing: old and new are the same", i + 1) + 1;
+    if (str_find(file, old, 0) < 0 && memchr(old.p, '\n', old.n))
+        old = with_crlf(s, old);
+    for (ssize_t at = 0; (at = str_find(file, old, (size_t)at)) >= 0; at += (ssize_t)old.n) {
+        struct str put = memchr(new.p, '\n', new.n) && crlf_at(file, (size_t)at) ? with_crlf(s, new) : new;
+
+        if (places++ && !all)
+            return ambiguous(c, ch, i, old) + 1;
+        GROW(s->v, s->n, s->cap);
+        s->v[s->n++] = (struct span){ (size_t)at, old.n, put };
+    }
+    return places ? 0 : missed(c, ch, i, js_str(edit, "old")) + 1;
+}
+
+static int by_place(const void *a, const void *b)
+{
+    const struct span *x = a, *y = b;
+
+    return x->at < y->at ? -1 : x->at > y->at;
+}
+
+/* Puts the new text together. False with the call closed when two spans overlap. */
+static bool apply(struct call *c, struct change *ch, struct spans *s)
+{
+    struct str file = buf_str(&ch->old);
+    size_t at = 0;
+
+    qsort(s->v, s->n, sizeof(*s->v), by_place);
+    buf_addf(&ch->note, "Edited %s: %zu replacement%s at line", ch->path, s->n, s->n == 1 ? "" : "s");
+    for (size_t i = 0; i < s->n; i++) {
+        if (s->v[i].at < at) {
+            result_fail(c->result, -EINVAL, "edit: two edits change the same text at line %zu; nothing was changed. Join them "
+                        "into one.", line_of(file, s->v[i].at));
+            return false;
+        }
+        buf_add(&ch->new, file.p + at, s->v[i].at - at);
+        if (i < PLACES_SHOWN)
+            buf_addf(&ch->note, "%s %zu", i ? "," : "", line_of(buf_str(&ch->new), ch->new.n));
+        buf_add_str(&ch->new, s->v[i].new);
+        at = s->v[i].at + s->v[i].n;
+    }
+    buf_add(&ch->new, file.p + at, file.n - at);
+    buf_adds(&ch->note, s->n > PLACES_SHOWN ? ", ..." : ".");
+    if (buf_err(&ch->new) < 0) {
+        result_fail(c->result, -E2BIG, "edit: %s would grow above %zu MiB", ch->path, ENV_FILE_MAX >> 20);
+        return false;
+    }
+    return true;
+}
+
+static CO int edit_prepare(struct call *c)
+{
+    cleanup(spans_done) struct spans s = {0};
+    const json_t *edits = json_object_get(c->args, "edits"), *edit;
+    struct change *ch;
+    struct str path;
+    size_t i;
+    int r;
+
+    if (!call_text(c, "path", &path))
+        return 0;
+    if (!json_is_array(edits) || json_array_size(edits) == 0 || json_array_size(edits) > EDITS_MAX)
+        return result_fail(c->result, -EINVAL, "edit needs \"edits\", a list of 1 to %d objects with old and new", EDITS_MAX);
+    r = change_load(c, path, &ch);
+    if (r < 0 || !ch)
+        return r;
+    if (!ch->existed)
+        return result_fail(c->result, -ENOENT, "edit: %s does not exist; use write to create it", ch->path);
+    if (memchr(buf_str(&ch->old).p, 0, MIN(ch->old.n, (size_t)8192)))
+        return result_fail(c->result, -EINVAL, "edit: %s is a binary file; nothing was changed", ch->path);
+    json_array_foreach(edits, i, edit)
+        if (find(c, ch, i, edit, &s) != 0)
+            return 0;
+    if (apply(c, ch, &s))
+        change_plan(c, ch);
+    return 0;
+}
+
+const struct tool tool_edit = {
+    .name      = "edit",
+    .effect    = EFFECT_PROBE,
+    .title_arg = "path",
+    .prepare   = edit_prepare,
+    .run       = change_run,
+    .settle    = change_settle,
+};

@@ -1,0 +1,88 @@
+"""What the tests share: a scratch place for one rein, running it, reading its events."""
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+SANITISED = os.path.join(TOP, "build-test", "rein")
+RELEASE = os.path.join(TOP, "build", "rein")
+
+
+class Place:
+    """A workspace and a REIN_HOME in a folder of their own."""
+
+    def __init__(self, binary=SANITISED):
+        self.top = os.path.realpath(tempfile.mkdtemp(prefix="rein-test-"))
+        self.work = os.path.join(self.top, "work")
+        self.home = os.path.join(self.top, "home")
+        os.mkdir(self.work)
+        self.binary = binary
+        self.env = dict(os.environ, REIN_HOME=self.home, HOME=os.path.join(self.top, "user"),
+                        ASAN_OPTIONS="detect_stack_use_after_return=1:abort_on_error=0:exitcode=99",
+                        UBSAN_OPTIONS="halt_on_error=1:exitcode=99:print_stacktrace=1")
+        for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+            self.env.pop(name, None)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *unused):
+        for folder, names, _ in os.walk(self.top):
+            for name in names:
+                path = os.path.join(folder, name)
+                if not os.path.islink(path):
+                    os.chmod(path, 0o700)
+        shutil.rmtree(self.top, ignore_errors=True)
+
+    def path(self, name):
+        return os.path.join(self.work, name)
+
+    def write(self, name, data):
+        os.makedirs(os.path.dirname(self.path(name)), exist_ok=True)
+        with open(self.path(name), "wb") as f:
+            f.write(data if isinstance(data, bytes) else data.encode())
+
+    def read(self, name):
+        with open(self.path(name), "rb") as f:
+            return f.read()
+
+    def script(self, text):
+        """Makes a script for the script provider and returns its --model value."""
+        path = os.path.join(self.top, "script")
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(text)
+        open(path + ".requests", "a").close()
+        return "script/" + path
+
+    def requests(self):
+        with open(os.path.join(self.top, "script.requests"), encoding="utf-8") as f:
+            return [json.loads(line) for line in f]
+
+    def rein(self, *args, timeout=60, env=None, stdin=subprocess.DEVNULL):
+        return subprocess.run([self.binary, *args], cwd=self.work, env=dict(self.env, **(env or {})), stdin=stdin,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout, check=False)
+
+    def start(self, *args, env=None, **more):
+        return subprocess.Popen([self.binary, *args], cwd=self.work, env=dict(self.env, **(env or {})),
+                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more)
+
+    def events(self, session="--last"):
+        out = self.rein("show", session, "--json")
+        assert out.returncode == 0, out.stderr.decode()
+        return [json.loads(line) for line in out.stdout.decode().splitlines()]
+
+
+def story(events, *kinds):
+    """The events of some kinds as (kind, body) pairs."""
+    return [(e["kind"], e["body"]) for e in events if not kinds or e["kind"] in kinds]
+
+
+class Failed(AssertionError):
+    pass
+
+
+def check(condition, *what):
+    if not condition:
+        raise Failed(" ".join(str(w) for w in what))
