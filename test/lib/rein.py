@@ -21,6 +21,7 @@ class Place:
         self.binary = binary
         self.env = dict(os.environ, REIN_HOME=self.home, HOME=os.path.join(self.top, "user"),
                         ASAN_OPTIONS="detect_stack_use_after_return=1:abort_on_error=0:exitcode=99",
+                        LSAN_OPTIONS="print_suppressions=0:suppressions=" + os.path.join(TOP, "test", "lsan.supp"),
                         UBSAN_OPTIONS="halt_on_error=1:exitcode=99:print_stacktrace=1")
         for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
             self.env.pop(name, None)
