@@ -1,0 +1,129 @@
+"""kill -9 at durable calls: a sample in ./dev test, all of them with --full; and planted defects that must be found."""
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+
+from crash import sweep
+from lib.mock import Mock, call, chunks, text
+from lib.rein import RELEASE, TOP, Place, check
+
+FULL = False
+SAMPLE = 70
+SEED = 20261125
+
+
+def run(name):
+    points, kills, stats = sweep.sweep(name, None if FULL else SAMPLE, SEED)
+    print(f"crash/{name}: {points} points, {kills} kills, 0 violations, outcomes {stats}", flush=True)
+    check(kills >= points * 0.9, "points that did not fire:", points - kills)
+
+
+def test_edits():
+    run("edits")
+
+
+def test_writes():
+    run("writes")
+
+
+def test_commands():
+    run("commands")
+
+
+def test_readers():
+    run("readers")
+
+
+def test_approval():
+    run("approval")
+
+
+def test_http():
+    run("http")
+
+
+def test_killed_in_a_stream():
+    """Killed after each chunk of an answer that calls a command: the answer is asked for again, the command runs once."""
+    full = chunks(call("bash", {"command": "echo x >> count"}, words="I will count."))
+    for keep in range(len(full)):
+        with Place(RELEASE) as place:
+            first = []
+
+            def answer(n, body, keep=keep, first=first):
+                if n == 0 and not first:
+                    first.append(True)
+                    return lambda h: (h.sse(full[:keep]), os.kill(p.pid, signal.SIGKILL))
+                return call("bash", {"command": "echo x >> count"}) if n == 0 else text("ok")
+            with Mock(answer) as mock:
+                p = place.start("exec", *mock.options(), "--mode", "open", "go")
+                p.communicate(timeout=20)
+                tries = 0
+                while tries < 4 and place.rein("resume", "--last", "--decide", "all=skip").returncode not in (0, 2):
+                    tries += 1
+                out = place.rein("resume", "--last")
+                check(out.returncode == 0, keep, out)
+                check(place.read("count") == b"x\n" or any(e["kind"] == "reply" for e in place.events()), keep)
+                check(not mock.refused, mock.refused)
+    return len(full)
+
+
+# A guard is trusted once a planted defect has turned it red: what to change in a source file, and where it must show.
+DEFECTS = {
+    "intent after effect": ("src/core/calls.c", "    int r = session_commit(s, e);\n\n    if (r < 0)\n        return r;\n"
+                            "    assert(log_clean(&s->log));         /* every intent is on disk; from here on there may be effects */\n",
+                            "    int r = 0;\n\n    (void)e;\n", "commands"),
+    "opaque calls repeated": ("src/core/view.c", 'c->pure = str_is(js_str(b, "effect"), "pure");', "c->pure = true;", "commands"),
+    "told before commit": ("src/core/log.c", "    l->committing++;\n",
+                           "    for (size_t i = 0; i < n && fn; i++)\n        fn(arg, evs[i], e);\n    fn = NULL;\n"
+                           "    l->committing++;\n", "edits"),
+    "files written in place": ("src/env/local.c", "    r = write_temp(j, dir, fd >= 0 ? &old : NULL);\n",
+                               "    if (fd >= 0) {\n        int bad = openat(dir, name, O_WRONLY | O_TRUNC);\n\n"
+                               "        if (write(bad, j->data.p, j->data.n) < 0)\n            return -EIO;\n"
+                               "        return 0;\n    }\n    r = write_temp(j, dir, fd >= 0 ? &old : NULL);\n", "edits"),
+    "temporary file left": ("src/tool/file.c", "    r = env_tidy(c->env, path, c->key, &e);\n", "    r = 0;\n", "writes"),
+}
+
+
+def planted(name):
+    path, old, new, scenario = DEFECTS[name]
+    with tempfile.TemporaryDirectory() as top:
+        for part in ("src", "harness", "tools", "include", "meson.build", "meson_options.txt"):
+            source = os.path.join(TOP, part)
+            (shutil.copytree if os.path.isdir(source) else shutil.copy)(source, os.path.join(top, part))
+        with open(os.path.join(top, path), encoding="utf-8") as f:
+            text = f.read()
+        check(text.count(old) == 1, "the defect no longer fits", path)
+        with open(os.path.join(top, path), "w", encoding="utf-8") as f:
+            f.write(text.replace(old, new))
+        build = os.path.join(top, "build")
+        for command in (["meson", "setup", build, top], ["ninja", "-C", build]):
+            out = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+            check(out.returncode == 0, out.stdout.decode()[-2000:])
+        try:
+            sweep.sweep(scenario, None, SEED, os.path.join(build, "rein"))
+        except sweep.Violation as e:
+            print(f"crash/defect: {name}: found: {str(e)[:140]}", flush=True)
+            return
+        raise AssertionError(f"the planted defect '{name}' was not found")
+
+
+def test_defect_intent_after_effect():
+    planted("intent after effect")
+
+
+def test_defect_opaque_repeated():
+    planted("opaque calls repeated")
+
+
+def test_defect_told_before_commit():
+    planted("told before commit")
+
+
+def test_defect_written_in_place():
+    planted("files written in place")
+
+
+def test_defect_temporary_left():
+    planted("temporary file left")
