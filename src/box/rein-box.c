@@ -191,14 +191,16 @@ static int kill_all(pid_t main_pid, bool *main_gone, int *status)
 
     for (;;) {
         int st;
-        pid_t pid;
+        pid_t pid = waitpid(-1, &st, WNOHANG);
 
-        if (!*main_gone)
-            kill(-main_pid, SIGKILL);
-        kill_seen(getpid());
-        pid = waitpid(-1, &st, WNOHANG);
         if (pid < 0 && errno == ECHILD)
             return others;
+        if (pid == 0) {
+            if (!*main_gone)
+                kill(-main_pid, SIGKILL);
+            kill_seen(getpid());
+            pid = waitpid(-1, &st, WNOHANG);
+        }
         if (pid == 0) {
             poll(NULL, 0, 1);
             continue;

@@ -73,41 +73,70 @@ struct event *log_stage(struct log *l, enum kind kind, uint64_t cause, uint32_t 
     return ev;
 }
 
-CO int log_commit(struct log *l, log_fn *fn, void *arg, struct err *e)
-{
-    cleanup(freep) struct event **evs = NULL;
-    size_t n = l->nstaged;
-    int r;
+/* Events on their way to the disk. */
+struct batch {
+    struct log *log;
+    struct event **evs;
+    size_t n;
+};
 
-    if (l->failed)
-        return err_set(e, -EIO, "session %s: an earlier write failed, so it takes no more events", l->row.id);
-    if (n == 0 && l->committing) {
-        /* What this fiber staged is under way in another fiber's commit. */
-        r = store_barrier(l->store, e);
-        return r == 0 && l->failed ? err_set(e, -EIO, "session %s: a write failed", l->row.id) : r;
-    }
-    if (n == 0)
-        return 0;
-    /* Other fibers may stage while this one waits: theirs is the next commit, and the store keeps the order. */
-    evs = TAKE(l->staged);
-    l->nstaged = l->cap = 0;
-    l->committing++;
-    r = store_append(l->store, &l->lease, evs, n, e);
-    l->committing--;
-    if (r < 0) {
+static void answered(void *arg, int result, const struct err *e)
+{
+    struct batch *b = arg;
+    struct log *l = b->log;
+
+    if (result < 0 && !l->failed) {
         l->failed = true;
-        err_prefix(e, r, "session %s stopped: ", l->row.id);
+        l->why = *e;
+        err_prefix(&l->why, result, "session %s stopped: ", l->row.id);
     }
-    for (size_t i = 0; i < n; i++) {
-        if (r == 0 && fn)
-            r = fn(arg, evs[i], e);
-        event_unref(evs[i]);
+    for (size_t i = 0; i < b->n; i++) {
+        if (!l->failed && l->durable)
+            l->durable(l->durable_arg, b->evs[i]);
+        event_unref(b->evs[i]);
     }
-    return r;
+    free(b->evs);
+    free(b);
+    l->under_way--;
+    gate_open(&l->answered, 0);
+}
+
+void log_flush(struct log *l)
+{
+    struct batch *b;
+
+    if (l->nstaged == 0 || l->failed)
+        return;
+    b = xcalloc(1, sizeof(*b));
+    b->log = l;
+    b->n = l->nstaged;
+    b->evs = TAKE(l->staged);
+    l->nstaged = l->cap = 0;
+    l->under_way++;
+    store_append(l->store, &l->lease, b->evs, b->n, answered, b);
+}
+
+static CO void wait_answered(struct log *l)
+{
+    fiber_shield();
+    while (l->under_way)
+        gate_wait(&l->answered, "a commit", FIBER_FOREVER);
+    fiber_unshield();
+}
+
+CO int log_commit(struct log *l, struct err *e)
+{
+    log_flush(l);
+    wait_answered(l);
+    if (!l->failed)
+        return 0;
+    *e = l->why;
+    return -EIO;
 }
 
 CO void log_done(struct log *l)
 {
+    wait_answered(l);
     if (l->lease.epoch)
         store_release(l->store, &l->lease);
     for (size_t i = 0; i < l->nstaged; i++)

@@ -7,9 +7,10 @@
  *   2. an event, once written, never changes, and its hash covers all that came before;
  *   3. sequence numbers have no gap, whatever process died while writing.
  *
- * log_stage() gives an event its place in the chain; log_commit() makes all that is staged durable at once. Between
- * the two nothing leaves the process: that is what log_clean() lets callers assert. A commit that failed ends the
- * log: it takes no more events, because what the disk holds is not known until it is read again. */
+ * log_stage() gives an event its place in the chain; log_flush() hands all that is staged to the store, and log_commit()
+ * also waits until it is durable. Before that nothing which depends on it leaves the process: that is what log_clean()
+ * lets callers assert. A commit that failed ends the log: it takes no more events, because what the disk holds is not
+ * known until it is read again. */
 #pragma once
 
 #include "core/store.h"
@@ -22,8 +23,12 @@ struct log {
     struct hash head;
     struct event **staged;
     size_t nstaged, cap;
-    unsigned committing;                /* commits under way */
+    unsigned under_way;                 /* commits that are not answered yet */
+    struct gate answered;
     bool failed;
+    struct err why;                     /* of the failure */
+    void (*durable)(void *arg, const struct event *ev);     /* told of each event once it is; may be NULL */
+    void *durable_arg;
 };
 
 /* Called for each event in order. A negative result ends the reading and is returned. */
@@ -41,13 +46,16 @@ CO int log_read(struct log *l, log_fn *fn, void *arg, struct err *e);
 /* Puts an event at the end of the chain. Takes the bytes of `body` over; the event belongs to the log. */
 struct event *log_stage(struct log *l, enum kind kind, uint64_t cause, uint32_t labels, struct buf *body);
 
-/* Makes what is staged durable, then calls fn (may be NULL) for each event in order. */
-CO int log_commit(struct log *l, log_fn *fn, void *arg, struct err *e);
+/* Hands over what is staged, and does not wait. */
+void log_flush(struct log *l);
+
+/* Hands it over and waits until all of the log is durable. One fiber at a time. */
+CO int log_commit(struct log *l, struct err *e);
 
 static inline bool log_clean(const struct log *l)
 {
-    return l->nstaged == 0 && l->committing == 0 && !l->failed;
+    return l->nstaged == 0 && l->under_way == 0 && !l->failed;
 }
 
-/* Gives the lease back and frees what the log owns. What is staged is lost. */
+/* Waits for commits under way, gives the lease back and frees what the log owns. What is staged is lost. */
 CO void log_done(struct log *l);

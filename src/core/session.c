@@ -48,19 +48,9 @@ uint64_t session_put(struct session *s, enum kind kind, uint64_t cause, uint32_t
     return ev->seq;
 }
 
-static int tell(void *arg, struct event *ev, struct err *e)
-{
-    struct session *s = arg;
-
-    (void)e;
-    if (s->with.observer.event)
-        s->with.observer.event(s->with.observer.arg, ev);
-    return 0;
-}
-
 CO int session_commit(struct session *s, struct err *e)
 {
-    return log_commit(&s->log, tell, s, e);
+    return log_commit(&s->log, e);
 }
 
 static struct session *session_new(struct store *store, struct session_row *row, const struct equipment *with)
@@ -68,6 +58,8 @@ static struct session *session_new(struct store *store, struct session_row *row,
     struct session *s = xcalloc(1, sizeof(*s));
 
     log_init(&s->log, store, row);
+    s->log.durable = with->observer.event;
+    s->log.durable_arg = with->observer.arg;
     s->with = *with;
     context_init(&s->context, with->provider);
     s->view.started = clock_wall();

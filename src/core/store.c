@@ -1,5 +1,4 @@
-/* store.c - see store.h. An operation is a struct op on the caller's stack: queued, run on the thread, answered through
- * its gate. Appends that wait side by side share one transaction. */
+/* store.c - see store.h. An operation is a struct op: queued, run on the thread, answered on the loop. Appends that wait side by side share one transaction. */
 #include "core/store.h"
 
 #include "base/clock.h"
@@ -19,12 +18,16 @@
 #define APPLICATION_ID  0x7265696e      /* "rein" */
 #define NAMES_SHOWN     5
 
+/* 2^31 sessions of 2^32 events. */
+#define EVENT_KEY(session, seq) ((session) << 32 | (int64_t)(seq))
+
 static const char schema[] =
     "CREATE TABLE session(key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, created INTEGER NOT NULL,"
     " cwd TEXT NOT NULL, parent INTEGER NOT NULL, parent_seq INTEGER NOT NULL);"
-    "CREATE TABLE event(session INTEGER NOT NULL, seq INTEGER NOT NULL, time INTEGER NOT NULL, kind INTEGER NOT NULL,"
-    " cause INTEGER NOT NULL, labels INTEGER NOT NULL, salt BLOB, body TEXT, blob BLOB, hash BLOB NOT NULL,"
-    " UNIQUE(session, seq));"
+    /* The key of an event is (session, seq) in one integer, EVENT_KEY: one tree, in which a session's events lie side by
+     * side, where a table with an index of its own would write a second page in every commit. */
+    "CREATE TABLE event(key INTEGER PRIMARY KEY, time INTEGER NOT NULL, kind INTEGER NOT NULL, cause INTEGER NOT NULL,"
+    " labels INTEGER NOT NULL, salt BLOB, body TEXT, blob BLOB, hash BLOB NOT NULL);"
     "CREATE TABLE blob(hash BLOB PRIMARY KEY, data BLOB NOT NULL);"
     "CREATE TABLE lease(session INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, pid INTEGER NOT NULL,"
     " since INTEGER NOT NULL);"
@@ -39,14 +42,14 @@ static const char *const statement_sql[ST_MAX] = {
     [ST_COMMIT] = "COMMIT",
     [ST_ROLLBACK] = "ROLLBACK",
     [ST_EPOCH] = "SELECT epoch FROM lease WHERE session = ?1",
-    [ST_INSERT] = "INSERT INTO event(session, seq, time, kind, cause, labels, salt, body, blob, hash)"
-                  " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+    [ST_INSERT] = "INSERT INTO event(key, time, kind, cause, labels, salt, body, blob, hash)"
+                  " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     [ST_BLOB] = "INSERT INTO blob(hash, data) VALUES(?1, ?2) ON CONFLICT DO NOTHING",
-#define COLUMNS "e.seq, e.time, e.kind, e.cause, e.labels, e.salt, e.body, e.blob, e.hash, b.data" \
-                " FROM event e LEFT JOIN blob b ON b.hash = e.blob WHERE e.session = ?1"
-    [ST_LOAD] = "SELECT " COLUMNS " AND e.seq >= ?2 ORDER BY e.seq",
-    [ST_FIRST] = "SELECT " COLUMNS " AND e.kind = ?2 ORDER BY e.seq LIMIT 1",
-    [ST_LAST] = "SELECT " COLUMNS " ORDER BY e.seq DESC LIMIT 1",
+#define COLUMNS "e.key, e.time, e.kind, e.cause, e.labels, e.salt, e.body, e.blob, e.hash, b.data" \
+                " FROM event e LEFT JOIN blob b ON b.hash = e.blob WHERE e.key BETWEEN ?1 AND ?2"
+    [ST_LOAD] = "SELECT " COLUMNS " ORDER BY e.key",
+    [ST_FIRST] = "SELECT " COLUMNS " AND e.kind = ?3 ORDER BY e.key LIMIT 1",
+    [ST_LAST] = "SELECT " COLUMNS " ORDER BY e.key DESC LIMIT 1",
 };
 
 struct op {
@@ -57,10 +60,12 @@ struct op {
     struct err e;
     struct gate done;
     bool stop;
-    /* append */
-    const struct lease *lease;
+    /* An append; the op is on the heap then. */
+    struct lease lease;
     struct event *const *evs;
     size_t nevs;
+    store_done_fn *then;
+    void *then_arg;
 };
 
 struct store {
@@ -159,13 +164,12 @@ static int insert_event(struct store *s, int64_t key, const struct event *ev)
 
     if (!st)
         return -EIO;
-    sqlite3_bind_int64(st, 1, key);
-    sqlite3_bind_int64(st, 2, (int64_t)ev->seq);
-    sqlite3_bind_int64(st, 3, ev->time);
-    sqlite3_bind_int(st, 4, (int)ev->kind);
-    sqlite3_bind_int64(st, 5, (int64_t)ev->cause);
-    sqlite3_bind_int64(st, 6, ev->labels);
-    sqlite3_bind_blob(st, 7, ev->salt, EVENT_SALT, SQLITE_STATIC);
+    sqlite3_bind_int64(st, 1, EVENT_KEY(key, ev->seq));
+    sqlite3_bind_int64(st, 2, ev->time);
+    sqlite3_bind_int(st, 3, (int)ev->kind);
+    sqlite3_bind_int64(st, 4, (int64_t)ev->cause);
+    sqlite3_bind_int64(st, 5, ev->labels);
+    sqlite3_bind_blob(st, 6, ev->salt, EVENT_SALT, SQLITE_STATIC);
     if (blob) {
         struct hash h = hash_bytes(ev->body);
         sqlite3_stmt *bs = statement(s, ST_BLOB);
@@ -176,11 +180,11 @@ static int insert_event(struct store *s, int64_t key, const struct event *ev)
         sqlite3_bind_blob64(bs, 2, ev->body.p, ev->body.n, SQLITE_STATIC);
         if (step(s, bs) < 0)
             return -EIO;
-        sqlite3_bind_blob(st, 9, h.b, HASH_SIZE, SQLITE_TRANSIENT);
+        sqlite3_bind_blob(st, 8, h.b, HASH_SIZE, SQLITE_TRANSIENT);
     } else {
-        sqlite3_bind_text64(st, 8, ev->body.p, ev->body.n, SQLITE_STATIC, SQLITE_UTF8);
+        sqlite3_bind_text64(st, 7, ev->body.p, ev->body.n, SQLITE_STATIC, SQLITE_UTF8);
     }
-    sqlite3_bind_blob(st, 10, ev->hash.b, HASH_SIZE, SQLITE_STATIC);
+    sqlite3_bind_blob(st, 9, ev->hash.b, HASH_SIZE, SQLITE_STATIC);
     s->stats.events_written++;
     return step(s, st);
 }
@@ -193,14 +197,14 @@ static int append_one(struct store *s, struct op *op)
 
     if (!st)
         return -EIO;
-    sqlite3_bind_int64(st, 1, op->lease->key);
+    sqlite3_bind_int64(st, 1, op->lease.key);
     if (sqlite3_step(st) == SQLITE_ROW)
         epoch = (uint64_t)sqlite3_column_int64(st, 0);
     sqlite3_reset(st);
-    if (epoch != op->lease->epoch)
+    if (epoch != op->lease.epoch)
         return err_set(&op->e, -ESTALE, "another rein drives this session now; this one writes no more");
     for (size_t i = 0; i < op->nevs; i++)
-        if (insert_event(s, op->lease->key, op->evs[i]) < 0)
+        if (insert_event(s, op->lease.key, op->evs[i]) < 0)
             return -EIO;
     return 0;
 }
@@ -286,12 +290,17 @@ static void on_done(uv_async_t *a)
     while (ops) {
         struct op *next = ops->next;    /* the fiber may return and take its op with it */
 
-        gate_open(&ops->done, 0);
+        if (ops->then) {
+            ops->then(ops->then_arg, ops->result, &ops->e);
+            free(ops);
+        } else {
+            gate_open(&ops->done, 0);
+        }
         ops = next;
     }
 }
 
-static CO int submit(struct store *s, struct op *op, struct err *e)
+static void hand_over(struct store *s, struct op *op)
 {
     pthread_mutex_lock(&s->mutex);
     op->next = NULL;
@@ -299,6 +308,11 @@ static CO int submit(struct store *s, struct op *op, struct err *e)
     s->queue_end = &op->next;
     pthread_cond_signal(&s->wake);
     pthread_mutex_unlock(&s->mutex);
+}
+
+static CO int submit(struct store *s, struct op *op, struct err *e)
+{
+    hand_over(s, op);
     fiber_shield();
     gate_wait(&op->done, "the store", FIBER_FOREVER);
     fiber_unshield();
@@ -307,18 +321,16 @@ static CO int submit(struct store *s, struct op *op, struct err *e)
     return op->result;
 }
 
-CO int store_append(struct store *s, const struct lease *l, struct event *const *evs, size_t n, struct err *e)
+void store_append(struct store *s, const struct lease *l, struct event *const *evs, size_t n, store_done_fn *done, void *arg)
 {
-    struct op op = { .lease = l, .evs = evs, .nevs = n };
+    struct op *op = xcalloc(1, sizeof(*op));
 
-    return n ? submit(s, &op, e) : 0;
-}
-
-CO int store_barrier(struct store *s, struct err *e)
-{
-    struct op op = {0};
-
-    return submit(s, &op, e);
+    op->lease = *l;
+    op->evs = evs;
+    op->nevs = n;
+    op->then = done;
+    op->then_arg = arg;
+    hand_over(s, op);
 }
 
 /* Opening. */
@@ -406,6 +418,9 @@ static int open_run(struct store *s, struct op *op)
                     "PRAGMA trusted_schema=OFF; PRAGMA temp_store=MEMORY", e);
         if (r < 0)
             return r;
+        /* The log file stays when the last rein closes it: the next one overwrites it, and a sync that changes no size is
+         * half as long. */
+        sqlite3_file_control(s->db, NULL, SQLITE_FCNTL_PERSIST_WAL, &(int){ 1 });
     }
     format = pragma_int(s, "PRAGMA user_version");
     if (format < 0)
@@ -574,8 +589,8 @@ static int query_run(struct store *s, struct op *op)
     sqlite3_stmt *st = NULL;
     int r;
 
-    sqlite3_prepare_v2(s->db, "SELECT " ROW_COLUMNS " FROM session WHERE key > 0"
-                       " AND EXISTS (SELECT 1 FROM event WHERE session = key)"
+    sqlite3_prepare_v2(s->db, "SELECT " ROW_COLUMNS " FROM session WHERE session.key > 0"
+                       " AND EXISTS (SELECT 1 FROM event e WHERE e.key = (session.key << 32) + 1)"
                        " AND (?1 IS NULL OR substr(id, 1, length(?1)) = ?1) ORDER BY created DESC, key DESC LIMIT ?2",
                        -1, &st, NULL);
     sqlite3_bind_text(st, 1, q->id, -1, SQLITE_STATIC);
@@ -733,14 +748,16 @@ CO void store_release(struct store *s, const struct lease *l)
 
 struct load {
     int64_t key;
+    uint64_t from;
     enum statement which;
-    int64_t parameter;
+    enum kind kind;                     /* ST_FIRST */
     struct event **evs;
     size_t n, max;
 };
 
 static int read_event(struct store *s, sqlite3_stmt *st, struct event **ret, struct err *e)
 {
+    uint64_t seq = (uint64_t)sqlite3_column_int64(st, 0) & UINT32_MAX;
     int kind = sqlite3_column_int(st, 2);
     bool blob = sqlite3_column_type(st, 7) != SQLITE_NULL;
     int column = blob ? 9 : 6;
@@ -748,10 +765,9 @@ static int read_event(struct store *s, sqlite3_stmt *st, struct event **ret, str
     struct event *ev;
 
     if (!kind_known(kind) || sqlite3_column_bytes(st, 8) != HASH_SIZE)
-        return err_set(e, -EUCLEAN, "event %lld is damaged, or was written by a newer rein",
-                       (long long)sqlite3_column_int64(st, 0));
+        return err_set(e, -EUCLEAN, "event %llu is damaged, or was written by a newer rein", (unsigned long long)seq);
     buf_add(&body, sqlite3_column_blob(st, column), (size_t)sqlite3_column_bytes(st, column));
-    ev = event_new((enum kind)kind, (uint64_t)sqlite3_column_int64(st, 0), sqlite3_column_int64(st, 1),
+    ev = event_new((enum kind)kind, seq, sqlite3_column_int64(st, 1),
                    (uint64_t)sqlite3_column_int64(st, 3), (uint32_t)sqlite3_column_int64(st, 4), &body);
     ev->erased = sqlite3_column_type(st, column) == SQLITE_NULL;
     if (sqlite3_column_bytes(st, 5) == EVENT_SALT)
@@ -769,9 +785,10 @@ static int load_run(struct store *s, struct op *op)
     int r = SQLITE_ERROR, bad = 0;
 
     if (st) {
-        sqlite3_bind_int64(st, 1, l->key);
-        if (l->which != ST_LAST)
-            sqlite3_bind_int64(st, 2, l->parameter);
+        sqlite3_bind_int64(st, 1, EVENT_KEY(l->key, l->from));
+        sqlite3_bind_int64(st, 2, EVENT_KEY(l->key, UINT32_MAX));
+        if (l->which == ST_FIRST)
+            sqlite3_bind_int(st, 3, (int)l->kind);
         while (l->n < l->max && (r = sqlite3_step(st)) == SQLITE_ROW) {
             bad = read_event(s, st, &l->evs[l->n], &op->e);
             if (bad < 0)
@@ -799,7 +816,7 @@ static CO ssize_t load(struct store *s, struct load *l, struct err *e)
 
 CO ssize_t store_load(struct store *s, int64_t key, uint64_t from, struct event **evs, size_t max, struct err *e)
 {
-    struct load l = { .key = key, .which = ST_LOAD, .parameter = (int64_t)from, .evs = evs, .max = max };
+    struct load l = { .key = key, .which = ST_LOAD, .from = from, .evs = evs, .max = max };
 
     return load(s, &l, e);
 }
@@ -822,7 +839,7 @@ static CO int load_single(struct store *s, struct load *l, struct event **ret, s
 
 CO int store_first(struct store *s, int64_t key, enum kind kind, struct event **ret, struct err *e)
 {
-    struct load l = { .key = key, .which = ST_FIRST, .parameter = kind };
+    struct load l = { .key = key, .which = ST_FIRST, .kind = kind };
 
     return load_single(s, &l, ret, e);
 }

@@ -3,7 +3,7 @@
  * Every operation is handed to the store's thread and waited for; what arrives while a commit is being made durable
  * goes into the next one (group commit). No other thread touches the database, and the loop never waits for a disk.
  *
- * Waits here are not cut short by cancellation: an append either happened or did not, and the caller learns which. */
+ * Appends are handed over and answered later; everything else is waited for. Waits here are not cut short by cancellation: an append either happened or did not, and the caller learns which. */
 #pragma once
 
 #include "base/err.h"
@@ -60,11 +60,12 @@ CO int store_lease(struct store *s, int64_t key, struct lease *ret, struct err *
 CO int store_owner(struct store *s, int64_t key, int64_t *ret_pid, struct err *e);
 CO void store_release(struct store *s, const struct lease *l);
 
-/* Appends events, all or none, durable when it returns 0. -ESTALE when the lease has passed on. */
-CO int store_append(struct store *s, const struct lease *l, struct event *const *evs, size_t n, struct err *e);
+/* Called on the loop, on no fiber: 0, the events are durable; or why they are not. */
+typedef void store_done_fn(void *arg, int result, const struct err *e);
 
-/* Returns once every append that was handed over before is answered. */
-CO int store_barrier(struct store *s, struct err *e);
+/* Hands events over to be appended, all or none, and returns at once. `done` is called when they are durable, in the order
+ * of the calls; -ESTALE: the lease has passed on. `evs` is borrowed until then. */
+void store_append(struct store *s, const struct lease *l, struct event *const *evs, size_t n, store_done_fn *done, void *arg);
 
 /* Loads up to `max` events from seq `from` on, in order; each is owned by the caller. Returns how many. */
 CO ssize_t store_load(struct store *s, int64_t key, uint64_t from, struct event **evs, size_t max, struct err *e);

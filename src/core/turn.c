@@ -10,7 +10,7 @@
  *
  * Events are put when they are known and made durable by the next session_commit(), which stands in front of everything
  * that leaves the process: a request's bytes, a tool's effect, the end. So an answer and its intents share a commit, and
- * so do results and the next request. */
+ * so do results and the next request. A call that only reads has no effect, and runs while its intent is on its way. */
 #include "core/turn.h"
 
 #include "base/clock.h"

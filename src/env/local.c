@@ -27,6 +27,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #define SPILL_CAP       ((int64_t)64 << 20)     /* bytes of a command's output that are kept from its beginning */
@@ -53,6 +54,10 @@ static char *local_resolve(struct env *v, struct str path)
     return path_resolve(local(v)->root, path);
 }
 
+#ifndef RESOLVE_CACHED
+#define RESOLVE_CACHED 0x20
+#endif
+
 static int openat2_beneath(int dir, const char *path, int flags, unsigned mode, uint64_t resolve)
 {
     struct open_how how = {
@@ -65,7 +70,7 @@ static int openat2_beneath(int dir, const char *path, int flags, unsigned mode, 
     /* EAGAIN: a rename elsewhere raced with a ".."; the kernel asks to try again. */
     for (int i = 0; i < 32; i++) {
         fd = (int)syscall(SYS_openat2, dir, path, &how, sizeof(how));
-        if (fd >= 0 || errno != EAGAIN)
+        if (fd >= 0 || errno != EAGAIN || (resolve & RESOLVE_CACHED))
             break;
     }
     return fd < 0 ? -errno : fd;
@@ -84,7 +89,7 @@ struct file_job {
     struct str data;
     struct env_stat st;
     struct hash hash;
-    bool expects;
+    bool expects, cached;               /* cached: nothing may block, -EAGAIN instead */
     int result;
     struct err e;
 };
@@ -120,7 +125,7 @@ static int say(struct file_job *j, int r, const char *doing)
 static int open_file(struct file_job *j)
 {
     struct stat st;
-    int fd = openat2_beneath(j->root_fd, j->rel, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0, 0);
+    int fd = openat2_beneath(j->root_fd, j->rel, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0, j->cached ? RESOLVE_CACHED : 0);
 
     if (fd < 0)
         return say(j, fd, "");
@@ -171,11 +176,13 @@ static void read_run(struct job *job)
         size_t want = MIN(left, (size_t)256 << 10);
         char *to = buf_room(&j->out, want);
 
-        n = to ? pread(fd, to, want, j->offset + (off_t)(j->max - left)) : -1;
+        n = to ? preadv2(fd, &(struct iovec){ to, want }, 1, j->offset + (off_t)(j->max - left), j->cached ? RWF_NOWAIT : 0) : -1;
         if (n > 0) {
             j->out.n += (size_t)n;
             left -= (size_t)n;
         }
+        if (j->offset + (int64_t)j->out.n == j->st.size)
+            break;                      /* one call more would only say so */
     }
     if (n < 0)
         j->result = say(j, -errno, "");
@@ -398,9 +405,20 @@ static CO int local_read(struct env *v, struct str path, int64_t offset, size_t 
         return r;
     j->offset = offset;
     j->max = max;
-    r = file_job_do(j, "a file to be read", e);
-    if (r == -ECANCELED)
-        return r;
+    /* What is in the page cache is read here and now: two switches of thread cost more than the read. */
+    j->cached = true;
+    read_run(&j->job);
+    r = j->result;
+    if (r == -EAGAIN || r == -EOPNOTSUPP || r == -EINVAL) {
+        j->cached = false;
+        j->result = 0;
+        buf_clear(&j->out);
+        r = file_job_do(j, "a file to be read", e);
+        if (r == -ECANCELED)
+            return r;
+    } else if (r < 0) {
+        *e = j->e;
+    }
     *st = j->st;
     if (r == 0)
         r = buf_add_str(out, buf_str(&j->out));

@@ -71,13 +71,12 @@ def test_killed_in_a_stream():
 
 # A guard is trusted once a planted defect has turned it red: what to change in a source file, and where it must show.
 DEFECTS = {
-    "intent after effect": ("src/core/calls.c", "    int r = session_commit(s, e);\n\n    if (r < 0)\n        return r;\n"
-                            "    assert(log_clean(&s->log));         /* every intent is on disk; from here on there may be effects */\n",
-                            "    int r = 0;\n\n    (void)e;\n", "commands"),
+    "intent after effect": ("src/core/calls.c", "    if (runs[0]->call.tool->effect == EFFECT_PURE) {\n        log_flush(&s->log);",
+                            "    if (runs[0]->call.tool->effect) {\n        (void)e;", "commands"),
     "opaque calls repeated": ("src/core/view.c", 'c->pure = str_is(js_str(b, "effect"), "pure");', "c->pure = true;", "commands"),
-    "told before commit": ("src/core/log.c", "    l->committing++;\n",
-                           "    for (size_t i = 0; i < n && fn; i++)\n        fn(arg, evs[i], e);\n    fn = NULL;\n"
-                           "    l->committing++;\n", "edits"),
+    "told before commit": ("src/core/log.c", "    l->under_way++;\n",
+                           "    for (size_t i = 0; i < b->n && l->durable; i++)\n        l->durable(l->durable_arg, b->evs[i]);\n"
+                           "    l->under_way++;\n", "edits"),
     "files written in place": ("src/env/local.c", "    r = write_temp(j, dir, fd >= 0 ? &old : NULL);\n",
                                "    if (fd >= 0) {\n        int bad = openat(dir, name, O_WRONLY | O_TRUNC);\n\n"
                                "        if (write(bad, j->data.p, j->data.n) < 0)\n            return -EIO;\n"

@@ -1,0 +1,162 @@
+#!/usr/bin/env python3
+"""./dev bench [--quick] [--json FILE]: the table of figures, as ratios within this run.
+
+floor-0 is the limit: a raw socket, prepared bytes, plain spawn, nothing durable. floor-1 plays the same session with libcurl opened
+at run time and the same number of durable commits and of spawns. Goals are against floor-1."""
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+
+TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+BIN = os.path.join(TOP, "build-bench", "bench")
+REIN = os.path.join(TOP, "build", "rein")
+START_COMMITS = 2               # rein's, before its first request leaves
+PLACES = (5, 50, 200, 1000)
+
+SMALL = "a line of text\n"
+BIG = "".join(f"line {i:04} of a file of eight kilobytes\n" for i in range(200))
+SERIES = {
+    "read, small": ("read", {"path": "small.txt"}, ["read", "small.txt"]),
+    "read, 8 KB": ("read", {"path": "big.txt"}, ["read", "big.txt"]),
+    "command": ("bash", {"command": "printf x"}, ["sh", "printf x"]),
+}
+
+
+class Place:
+    def __init__(self):
+        self.top = os.path.realpath(tempfile.mkdtemp(prefix="rein-bench-"))
+        self.work = os.path.join(self.top, "work")
+        os.mkdir(self.work)
+        for name, data in (("small.txt", SMALL), ("big.txt", BIG)):
+            with open(os.path.join(self.work, name), "w", encoding="utf-8") as f:
+                f.write(data)
+        self.env = dict(os.environ, REIN_HOME=os.path.join(self.top, "home"))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *unused):
+        shutil.rmtree(self.top)
+
+
+def play(place, turns, tool, client):
+    name, args, _ = tool
+    call = os.path.join(place.top, "call")
+    with open(call, "w", encoding="utf-8") as f:
+        f.write(name + " " + json.dumps(args).replace('"', '\\"') + "\n")
+    out = subprocess.run([os.path.join(BIN, "mock"), str(turns), call, "--", *client], cwd=place.work, env=place.env,
+                         stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, check=True, timeout=300)
+    result = json.loads(out.stdout)
+    if result["status"] != 0 or result["turns"] != turns:
+        raise SystemExit(f"bench: {client[0]} ended with {result}: {out.stderr.decode()[-500:]}")
+    return result
+
+
+def clients(tool):
+    rein = [REIN, "exec", "-q", "--mode", "open", "--model", "mock/m", "--api", "chat", "--base-url", "{url}", "go"]
+    floor = [os.path.join(BIN, "floor")]
+    return {"rein": rein, "floor-1": floor + ["1", "{url}", *tool[2], str(START_COMMITS)], "floor-0": floor + ["0", "{url}", *tool[2]]}
+
+
+def times(place, commands, n):
+    lines = os.path.join(place.top, "commands")
+    with open(lines, "w", encoding="utf-8") as f:
+        f.writelines(" ".join(c) + "\n" for c in commands)
+    out = subprocess.run([os.path.join(BIN, "spawn"), str(n), lines], cwd=place.work, env=place.env, stdout=subprocess.PIPE,
+                         check=True)
+    return [float(l) for l in out.stdout.split()]
+
+
+rows = []
+
+
+def row(what, value, floor, goal, unit, met, floor0=None):
+    rows.append({"figure": what, "rein": round(value, 3), "floor": round(floor, 3), "floor0": floor0, "unit": unit, "goal": goal,
+                 "met": bool(met)})
+    ratio = f"{value / floor:5.2f}x" if floor else "      "
+    zero = f"  floor-0 {floor0:8.3f}" if floor0 is not None else ""
+    print(f"{'met ' if met else 'NOT '} {what:44} {value:9.3f} {unit:9} floor {floor:9.3f}  {ratio}  goal {goal}{zero}", flush=True)
+
+
+def bench_start(place, n):
+    version, empty = times(place, [[REIN, "--version"], [os.path.join(BIN, "empty")]], n)
+    row("rein --version, against an empty program", version / 1000, empty / 1000, "<= 2x", "ms", version <= 2 * empty)
+    fd = [os.path.join(TOP, "build", "rein-box"), "--death", "0", "--report", "1", "--output", "1", "--cap", "1", "--tail", "1",
+          "--timeout", "1000", "--", "/bin/true"]
+    plain, boxed = times(place, [["/bin/true"], fd], n)
+    return (boxed - plain) / 1000
+
+
+def bench_first(place, n):
+    tool = SERIES["read, small"]
+    firsts = {name: [] for name in clients(tool)}
+    for _ in range(n):
+        for name, client in clients(tool).items():
+            firsts[name].append(play(place, 1, tool, client)["first_us"] / 1000)
+    value = {k: statistics.median(v) for k, v in firsts.items()}
+    row("start to the first request", value["rein"], value["floor-1"], "<= 1.5x", "ms", value["rein"] <= 1.5 * value["floor-1"],
+        value["floor-0"])
+
+
+def bench_turns(place, turns, supervisor, rounds):
+    for name, tool in SERIES.items():
+        runs = {c: [] for c in clients(tool)}
+        for _ in range(rounds):
+            for c, client in clients(tool).items():
+                runs[c].append(play(place, turns, tool, client))
+
+        def value(client, key):
+            return statistics.median(r[key] for r in runs[client])
+        extra = supervisor if name == "command" else 0
+        gaps = []
+        for at in PLACES:
+            if at > turns:
+                continue
+            r, f, z = (value(c, f"gap_{at}_us") / 1000 for c in ("rein", "floor-1", "floor-0"))
+            gaps.append(r)
+            goal = "<= 1.5x" + (f" + {extra:.2f}" if extra else "")
+            row(f"turn {at}, {name}", r, f, goal, "ms", r <= 1.5 * f + extra, z)
+        row(f"flat, {name}: last place against the first", gaps[-1], gaps[0], "flat", "ms",
+            gaps[-1] <= gaps[0] * 1.25 + (value("floor-0", f"gap_{PLACES[len(gaps) - 1]}_us") - value("floor-0", "gap_5_us")) / 1000)
+        cpu = {c: value(c, "cpu_us") / turns / 1000 for c in runs}
+        row(f"CPU per turn, {name}", cpu["rein"], cpu["floor-1"], "<= 3x", "ms", cpu["rein"] <= 3 * cpu["floor-1"], cpu["floor-0"])
+        if name == "read, 8 KB":
+            for what, key, limit in (("first request", "rss_first_kb", 10), ("50 turns", "rss_50_kb", 16),
+                                     (f"{turns} turns", "rss_end_kb", 32)):
+                mb = value("rein", key) / 1024
+                row(f"private memory (RssAnon), {what}", mb, value("floor-1", key) / 1024, f"<= {limit} MB", "MB", mb <= limit)
+        same, pairs = value("rein", "prefix"), value("rein", "pairs")
+        row(f"requests that repeat the one before, {name}", same, pairs, "all", "of pairs", same == pairs)
+
+
+def bench_appends(place, events):
+    for batch in (1, 2, 10, 100):
+        folder = os.path.join(place.top, f"append{batch}")
+        os.mkdir(folder)
+        out = subprocess.run([os.path.join(BIN, "append"), folder, str(events * min(batch, 10)), str(batch)],
+                             stdout=subprocess.PIPE, check=True)
+        rein, bare = map(float, out.stdout.split())
+        row(f"durable appends, {batch} a commit", rein / 1000, bare / 1000, ">= 0.8x", "k/s", rein >= 0.8 * bare)
+
+
+def main():
+    quick = "--quick" in sys.argv
+    with Place() as place:
+        play(place, 1, SERIES["read, small"], clients(SERIES["read, small"])["rein"])       # makes the store, warms the caches
+        supervisor = bench_start(place, 50 if quick else 400)
+        print(f"     the supervisor: {supervisor:.3f} ms more than a plain spawn")
+        bench_first(place, 3 if quick else 15)
+        bench_turns(place, 60 if quick else 1000, supervisor, 1 if quick else 3)
+        bench_appends(place, 100 if quick else 2000)
+    if "--json" in sys.argv:
+        with open(sys.argv[sys.argv.index("--json") + 1], "w", encoding="utf-8") as f:
+            json.dump(rows, f, indent=1)
+    print(f"{sum(r['met'] for r in rows)} of {len(rows)} figures met")
+
+
+if __name__ == "__main__":
+    main()
