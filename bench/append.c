@@ -49,16 +49,15 @@ static double bare_round(sqlite3 *db, sqlite3_stmt *st, int64_t *seq)
     for (int64_t i = 0; i < arg.events; i += arg.batch) {
         sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
         for (int64_t k = 0; k < arg.batch; k++) {
-            sqlite3_bind_int64(st, 1, 1);
-            sqlite3_bind_int64(st, 2, ++*seq);
-            sqlite3_bind_int64(st, 3, began);
-            sqlite3_bind_int(st, 4, 13);
-            sqlite3_bind_int64(st, 5, 1);
-            sqlite3_bind_int64(st, 6, 8);
-            sqlite3_bind_blob(st, 7, text, EVENT_SALT, SQLITE_STATIC);
-            sqlite3_bind_text(st, 8, text, BODY, SQLITE_STATIC);
-            sqlite3_bind_null(st, 9);
-            sqlite3_bind_blob(st, 10, text, HASH_SIZE, SQLITE_STATIC);
+            sqlite3_bind_int64(st, 1, ++*seq);
+            sqlite3_bind_int64(st, 2, began);
+            sqlite3_bind_int(st, 3, 13);
+            sqlite3_bind_int64(st, 4, 1);
+            sqlite3_bind_int64(st, 5, 8);
+            sqlite3_bind_blob(st, 6, text, EVENT_SALT, SQLITE_STATIC);
+            sqlite3_bind_text(st, 7, text, BODY, SQLITE_STATIC);
+            sqlite3_bind_null(st, 8);
+            sqlite3_bind_blob(st, 9, text, HASH_SIZE, SQLITE_STATIC);
             sqlite3_step(st);
             sqlite3_reset(st);
         }
@@ -95,10 +94,10 @@ static CO int main_fiber(void *unused)
     log_init(&log, store, &row);
     log_drive(&log, &e);
     sqlite3_open(path, &db);
-    sqlite3_exec(db, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; CREATE TABLE event(session INTEGER NOT NULL, seq INTEGER"
-                 " NOT NULL, time INTEGER NOT NULL, kind INTEGER NOT NULL, cause INTEGER NOT NULL, labels INTEGER NOT NULL,"
-                 " salt BLOB, body TEXT, blob BLOB, hash BLOB NOT NULL, UNIQUE(session, seq))", NULL, NULL, NULL);
-    sqlite3_prepare_v2(db, "INSERT INTO event VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)", -1, &st, NULL);
+    sqlite3_exec(db, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; CREATE TABLE event(key INTEGER PRIMARY KEY,"
+                 " time INTEGER NOT NULL, kind INTEGER NOT NULL, cause INTEGER NOT NULL, labels INTEGER NOT NULL, salt BLOB,"
+                 " body TEXT, blob BLOB, hash BLOB NOT NULL)", NULL, NULL, NULL);
+    sqlite3_prepare_v2(db, "INSERT INTO event VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)", -1, &st, NULL);
     for (int i = 0; i < ROUNDS; i++) {
         rein[i] = rein_round(&log);
         bare[i] = bare_round(db, st, &seq);

@@ -20,7 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define COMMIT_SIZE 700         /* bytes of an event or two */
+#define COMMIT_SIZE 700         /* bytes of an event or two, beside a result */
 
 extern char **environ;
 
@@ -158,11 +158,11 @@ static bool exchange_curl(const char *url)
     return lib.perform(easy) == CURLE_OK;
 }
 
-static void commit(int log)
+static void commit(int log, size_t result)
 {
-    static const char event[COMMIT_SIZE];
+    static const char event[(1 << 16) + COMMIT_SIZE];
 
-    if (write(log, event, sizeof(event)) < 0 || fdatasync(log) < 0)
+    if (write(log, event, result + COMMIT_SIZE) < 0 || fdatasync(log) < 0)
         exit(1);
 }
 
@@ -216,7 +216,7 @@ int main(int argc, char **argv)
     if (curl) {
         log = open("floor.log", O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
         for (int i = 0; i < commits; i++)
-            commit(log);
+            commit(log, 0);
     }
     for (;;) {
         size_t n;
@@ -226,7 +226,7 @@ int main(int argc, char **argv)
         if (!strstr(in, "tool_calls"))
             break;
         if (curl)
-            commit(log);                /* answer and intent */
+            commit(log, 0);             /* answer and intent */
         n = run_tool(argv[3], argv[4], out, sizeof(out));
         adds(",{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"id\":\"call_1\",\"type\":\"function\",\"function\":"
              "{\"name\":\"read\",\"arguments\":\"{\\\"path\\\":\\\"x\\\"}\"}}]},{\"role\":\"tool\",\"tool_call_id\":\"call_1\","
@@ -234,9 +234,9 @@ int main(int argc, char **argv)
         add_escaped(out, n);
         adds("\"}");
         if (curl)
-            commit(log);                /* result and request */
+            commit(log, n);             /* result and request */
     }
     if (curl)
-        commit(log);
+        commit(log, 0);
     return 0;
 }

@@ -2,13 +2,11 @@
 
 struct hash hash_bytes(struct str s)
 {
-    SHA2_CTX ctx;
-    struct hash h;
+    struct hashing h;
 
-    SHA256Init(&ctx);
-    SHA256Update(&ctx, (const uint8_t *)s.p, s.n);
-    SHA256Final(h.b, &ctx);
-    return h;
+    hashing_init(&h);
+    hashing_add(&h, s.p, s.n);
+    return hashing_end(&h);
 }
 
 char *hash_hex(const struct hash *h, char out[HASH_HEX])

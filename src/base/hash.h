@@ -1,9 +1,10 @@
-/* hash.h - SHA-256 (FIPS 180-4), from libmd: libcrypto would cost half a millisecond of every start. */
+/* hash.h - SHA-256 (FIPS 180-4), from nettle: it uses the processor's own instructions (1.6 GB/s, where libmd makes 0.26), and
+ * costs nothing at the start, where libcrypto would cost half a millisecond. */
 #pragma once
 
 #include "base/str.h"
 
-#include <sha2.h>
+#include <nettle/sha2.h>
 
 #define HASH_SIZE 32
 #define HASH_HEX  (2 * HASH_SIZE + 1)
@@ -11,6 +12,29 @@
 struct hash {
     uint8_t b[HASH_SIZE];
 };
+
+/* A hash that is being made, piece by piece. A copy goes on from where the original is. */
+struct hashing {
+    struct sha256_ctx ctx;
+};
+
+static inline void hashing_init(struct hashing *h)
+{
+    sha256_init(&h->ctx);
+}
+
+static inline void hashing_add(struct hashing *h, const void *p, size_t n)
+{
+    sha256_update(&h->ctx, n, p);
+}
+
+static inline struct hash hashing_end(struct hashing *h)
+{
+    struct hash out;
+
+    sha256_digest(&h->ctx, HASH_SIZE, out.b);
+    return out;
+}
 
 struct hash hash_bytes(struct str s);
 

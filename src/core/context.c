@@ -7,7 +7,7 @@
 void context_init(struct context *c, const struct provider *p)
 {
     *c = (struct context){ .provider = p };
-    SHA256Init(&c->prefix);
+    hashing_init(&c->prefix);
 }
 
 static void slots_clear(struct context *c)
@@ -38,7 +38,7 @@ static void append(struct context *c, struct str s)
 {
     struct context_block *b = c->nblocks ? &c->blocks[c->nblocks - 1] : NULL;
 
-    SHA256Update(&c->prefix, (const uint8_t *)s.p, s.n);
+    hashing_add(&c->prefix, s.p, s.n);
     c->bytes += s.n;
     if (!b || b->cap - b->n < s.n) {
         GROW(c->blocks, c->nblocks, c->cap);
@@ -160,9 +160,10 @@ int context_fold(struct context *c, const struct view *v, const struct event *ev
 void context_request(struct context *c, struct request *rq, struct hash *ret_hash, size_t *ret_repeated)
 {
     struct str tail = str_of(c->provider->tail);
-    SHA2_CTX ctx;
+    struct hashing whole;
 
     flush(c);
+    whole = c->prefix;
     c->parts = xrealloc(c->parts, (c->nblocks + 1) * sizeof(*c->parts));
     for (size_t i = 0; i < c->nblocks; i++)
         c->parts[i] = (struct str){ c->blocks[i].p, c->blocks[i].n };
@@ -170,9 +171,8 @@ void context_request(struct context *c, struct request *rq, struct hash *ret_has
     rq->parts = c->parts;
     rq->nparts = c->nblocks + 1;
     rq->bytes = c->bytes + tail.n;
-    ctx = c->prefix;
-    SHA256Update(&ctx, (const uint8_t *)tail.p, tail.n);
-    SHA256Final(ret_hash->b, &ctx);
+    hashing_add(&whole, tail.p, tail.n);
+    *ret_hash = hashing_end(&whole);
     *ret_repeated = c->last_bytes;
     c->last_bytes = c->bytes;
 }

@@ -26,7 +26,7 @@ struct context {
     struct context_block *blocks;
     size_t nblocks, cap;
     size_t bytes;
-    SHA2_CTX prefix;            /* over all blocks */
+    struct hashing prefix;      /* over all blocks */
     struct context_slot *slots;
     size_t nslots;
     char **held;                /* messages of people that came while calls were open */

@@ -45,20 +45,19 @@ struct hash event_hash(const struct event *ev, const struct hash *previous)
         htole16(EVENT_FORMAT), htole16((uint16_t)ev->kind), htole32(ev->labels), htole64(ev->seq),
         (int64_t)htole64((uint64_t)ev->time), htole64(ev->cause), htole64(ev->body.n),
     };
-    SHA2_CTX ctx;
-    struct hash inner, h;
+    struct hashing h;
+    struct hash inner;
 
     static_assert(sizeof(head) == 40, "the head has no holes");
-    SHA256Init(&ctx);
-    SHA256Update(&ctx, ev->salt, sizeof(ev->salt));
-    SHA256Update(&ctx, (const uint8_t *)ev->body.p, ev->body.n);
-    SHA256Final(inner.b, &ctx);
-    SHA256Init(&ctx);
-    SHA256Update(&ctx, previous->b, HASH_SIZE);
-    SHA256Update(&ctx, (const uint8_t *)&head, sizeof(head));
-    SHA256Update(&ctx, inner.b, HASH_SIZE);
-    SHA256Final(h.b, &ctx);
-    return h;
+    hashing_init(&h);
+    hashing_add(&h, ev->salt, sizeof(ev->salt));
+    hashing_add(&h, ev->body.p, ev->body.n);
+    inner = hashing_end(&h);
+    hashing_init(&h);
+    hashing_add(&h, previous->b, HASH_SIZE);
+    hashing_add(&h, &head, sizeof(head));
+    hashing_add(&h, inner.b, HASH_SIZE);
+    return hashing_end(&h);
 }
 
 bool kind_known(int number)

@@ -105,22 +105,20 @@ static const struct file *folder_find(const struct folder *f, const char *path)
 /* SHA-256 over every file in order of name: name, zero byte, length, bytes. */
 static struct hash folder_hash(const struct folder *f)
 {
-    SHA2_CTX ctx;
-    struct hash h;
+    struct hashing h;
 
-    SHA256Init(&ctx);
+    hashing_init(&h);
     for (size_t i = 0; i < f->n; i++) {
         uint64_t n = f->files[i].data.n;
         uint8_t le[8];
 
         for (int b = 0; b < 8; b++)
             le[b] = (uint8_t)(n >> (8 * b));
-        SHA256Update(&ctx, (const uint8_t *)f->files[i].path, strlen(f->files[i].path) + 1);
-        SHA256Update(&ctx, le, sizeof(le));
-        SHA256Update(&ctx, (const uint8_t *)buf_str(&f->files[i].data).p, n);
+        hashing_add(&h, f->files[i].path, strlen(f->files[i].path) + 1);
+        hashing_add(&h, le, sizeof(le));
+        hashing_add(&h, buf_str(&f->files[i].data).p, n);
     }
-    SHA256Final(h.b, &ctx);
-    return h;
+    return hashing_end(&h);
 }
 
 static int read_tool(const struct folder *f, struct str name, struct harness_tool *ret, struct err *e)

@@ -145,18 +145,18 @@ static int open_file(struct file_job *j)
 static int hash_file(struct file_job *j, int fd, struct hash *ret)
 {
     cleanup(freep) uint8_t *buf = xmalloc(64 << 10);
-    SHA2_CTX ctx;
+    struct hashing h;
     off_t at = 0;
     ssize_t n;
 
-    SHA256Init(&ctx);
+    hashing_init(&h);
     while ((n = pread(fd, buf, 64 << 10, at)) > 0) {
-        SHA256Update(&ctx, buf, (size_t)n);
+        hashing_add(&h, buf, (size_t)n);
         at += n;
     }
     if (n < 0)
         return say(j, -errno, "");
-    SHA256Final(ret->b, &ctx);
+    *ret = hashing_end(&h);
     return 0;
 }
 
