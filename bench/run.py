@@ -85,7 +85,7 @@ def row(what, value, floor, goal, unit, met, floor0=None):
 def bench_start(place, n):
     version, empty = times(place, [[REIN, "--version"], [os.path.join(BIN, "empty")]], n)
     row("rein --version, against an empty program", version / 1000, empty / 1000, "<= 2x", "ms", version <= 2 * empty)
-    box = [os.path.join(TOP, "build", "rein-box"), "--death", "9", "--report", "8", "--output", "1", "--cap", "9", "--tail", "9",
+    box = [os.path.join(TOP, "build", "rein-box"), "--link", "9", "--spool", "8", "--cap", "9", "--tail", "9",
            "--timeout", "1000", "--", "/bin/true"]
     plain, boxed = times(place, [["/bin/true"], box], n)
     return (boxed - plain) / 1000

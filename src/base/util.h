@@ -50,3 +50,6 @@ static inline void freep(void *p)
 }
 
 void closep(int *fd);
+
+/* Moves a descriptor out of a variable with cleanup(closep). */
+#define TAKE_FD(fd) ({ int take_fd = (fd); (fd) = -1; take_fd; })

@@ -1,16 +1,19 @@
 /* rein-box.c - stands between rein and a command, so that nothing of the command outlives its call.
  *
- *   rein-box --death FD --report FD --output FD --cap BYTES --tail BYTES --timeout MS -- PROGRAM [ARGS]
+ *   rein-box --link FD --spool FD --cap BYTES --tail BYTES --timeout MS -- PROGRAM [ARGS]
  *
- * rein holds the writing end of the death pipe. When it closes, by intention or because rein was killed, everything
- * the command started is killed. The same happens when the command itself ends and when its time is up. As subreaper
- * this process inherits every orphan, double forks and new sessions included, and it kills until it has no child left.
+ * The link is a socket to rein. When its other end closes, by intention or because rein was killed, or when a byte comes
+ * over it, everything the command started is killed. The same happens when the command itself ends and when its time is
+ * up. As subreaper this process inherits every orphan, double forks and new sessions included, and it kills until it has
+ * no child left; then it says so with one byte on the link.
  *
- * Output goes from the command's pipe to a file: the first `cap` bytes, and at the end the last `tail` bytes of what
- * came after them. So the output outlives rein, and costs this process a fixed amount of memory.
+ * The spool is a file, read by rein at the end or by the next rein after a crash. This process holds an exclusive flock on
+ * it for as long as it lives.
  *
- * The report is a file too, read by rein after the exit or by the next rein after a crash. This process holds an
- * exclusive flock on it for as long as it lives. Line by line:
+ *   0 ... 4095      the report, line by line; zero bytes after it
+ *   4096 ...        the output: its first `cap` bytes, then the last `tail` bytes of what came after them
+ *
+ * So the output outlives rein, and costs this process a fixed amount of memory. The report:
  *
  *   started                                                                     before the program runs
  *   failed ERRNO                                                                it could not be run: nothing happened
@@ -23,6 +26,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -35,20 +39,21 @@
 #include <time.h>
 #include <unistd.h>
 
-#define TAIL_MAX (1 << 20)
+#define TAIL_MAX    (1 << 20)
+#define REPORT_SIZE 4096
 #define STATUS_BOX_FAILED 125
 
 extern char **environ;
 
 struct options {
-    int death, report, output;
+    int link, spool;
     uint64_t cap, tail;
     int64_t timeout_ms;
     char **argv;
 };
 
 struct output {
-    int from, to;                       /* pipe, file */
+    int from, to;                       /* pipe, file; the file's offset is where the next byte goes */
     uint64_t cap, total, head;
     char *ring;
     uint64_t ring_size, ring_total;
@@ -125,6 +130,23 @@ static uint64_t write_tail(struct output *o)
     if (!write_all(o->to, o->ring + at, n - at) || (at && !write_all(o->to, o->ring, at)))
         return 0;
     return n;
+}
+
+/* Adds a line to the report. Its room was taken by rein beforehand, so a full disk does not lose it. */
+static void report(int spool, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static void report(int spool, const char *fmt, ...)
+{
+    static off_t at;
+    char line[256];
+    va_list ap;
+    int n;
+
+    va_start(ap, fmt);
+    n = vsnprintf(line, sizeof(line), fmt, ap);
+    va_end(ap);
+    if (n > 0 && pwrite(spool, line, (size_t)n, at) == n)
+        at += n;
 }
 
 static pid_t parent_of(pid_t pid)
@@ -216,25 +238,23 @@ static int kill_all(pid_t main_pid, bool *main_gone, int *status)
 
 static int usage(const char *why)
 {
-    fprintf(stderr, "rein-box: %s\nusage: rein-box --death FD --report FD --output FD --cap BYTES --tail BYTES "
-            "--timeout MS -- PROGRAM [ARGS]\n", why);
+    fprintf(stderr, "rein-box: %s\nusage: rein-box --link FD --spool FD --cap BYTES --tail BYTES --timeout MS -- "
+            "PROGRAM [ARGS]\n", why);
     return STATUS_BOX_FAILED;
 }
 
 static bool parse(int argc, char **argv, struct options *o)
 {
-    *o = (struct options){ -1, -1, -1, 0, 0, 0, NULL };
+    *o = (struct options){ -1, -1, 0, 0, 0, NULL };
     for (int i = 1; i + 1 < argc; i += 2) {
         if (strcmp(argv[i], "--") == 0) {
             o->argv = argv + i + 1;
             break;
         }
-        if (strcmp(argv[i], "--death") == 0)
-            o->death = atoi(argv[i + 1]);
-        else if (strcmp(argv[i], "--report") == 0)
-            o->report = atoi(argv[i + 1]);
-        else if (strcmp(argv[i], "--output") == 0)
-            o->output = atoi(argv[i + 1]);
+        if (strcmp(argv[i], "--link") == 0)
+            o->link = atoi(argv[i + 1]);
+        else if (strcmp(argv[i], "--spool") == 0)
+            o->spool = atoi(argv[i + 1]);
         else if (strcmp(argv[i], "--cap") == 0)
             o->cap = strtoull(argv[i + 1], NULL, 10);
         else if (strcmp(argv[i], "--tail") == 0)
@@ -244,7 +264,7 @@ static bool parse(int argc, char **argv, struct options *o)
         else
             return false;
     }
-    return o->argv && o->death >= 0 && o->report >= 0 && o->output >= 0 && o->tail <= TAIL_MAX;
+    return o->argv && o->link >= 0 && o->spool >= 0 && o->tail <= TAIL_MAX;
 }
 
 /* Starts the program in a session of its own: stdin is null, both outputs are the pipe. 0 or an errno. */
@@ -282,11 +302,11 @@ int main(int argc, char **argv)
 
     if (!parse(argc, argv, &opt))
         return usage("wrong arguments");
-    if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0 || flock(opt.report, LOCK_EX | LOCK_NB) < 0)
-        return usage("cannot become the reaper, or the report is in use");
-    fcntl(opt.death, F_SETFD, FD_CLOEXEC);
-    fcntl(opt.report, F_SETFD, FD_CLOEXEC);
-    fcntl(opt.output, F_SETFD, FD_CLOEXEC);
+    if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0 || flock(opt.spool, LOCK_EX | LOCK_NB) < 0)
+        return usage("cannot become the reaper, or the spool is in use");
+    fcntl(opt.link, F_SETFD, FD_CLOEXEC);
+    fcntl(opt.spool, F_SETFD, FD_CLOEXEC);
+    lseek(opt.spool, REPORT_SIZE, SEEK_SET);
     signal(SIGPIPE, SIG_IGN);
     sigemptyset(&mask);
     sigaddset(&mask, SIGCHLD);
@@ -300,23 +320,23 @@ int main(int argc, char **argv)
         return usage("out of memory or descriptors");
     fcntl(fds[0], F_SETFL, O_NONBLOCK);
     out.from = fds[0];
-    out.to = opt.output;
+    out.to = opt.spool;
     out.cap = opt.cap;
     out.ring_size = opt.tail ? opt.tail : 1;
 
-    dprintf(opt.report, "started\n");
+    report(opt.spool, "started\n");
     signal(SIGPIPE, SIG_DFL);
     r = start(opt.argv, fds[1], &pid);
     signal(SIGPIPE, SIG_IGN);
     close(fds[1]);
     if (r != 0) {
-        dprintf(opt.report, "failed %d\n", r);
+        report(opt.spool, "failed %d\n", r);
         return 0;
     }
 
     deadline = opt.timeout_ms > 0 ? began + opt.timeout_ms : INT64_MAX;
     while (!gone) {
-        struct pollfd p[3] = { { chld, POLLIN, 0 }, { opt.death, POLLIN, 0 }, { open_pipe ? out.from : -1, POLLIN, 0 } };
+        struct pollfd p[3] = { { chld, POLLIN, 0 }, { opt.link, POLLIN, 0 }, { open_pipe ? out.from : -1, POLLIN, 0 } };
         int64_t left = deadline == INT64_MAX ? -1 : deadline - now_ms();
         struct signalfd_siginfo si;
         char word;
@@ -330,7 +350,7 @@ int main(int argc, char **argv)
         if (p[2].revents)
             open_pipe = drain(&out);
         if (p[1].revents) {
-            reason = read(opt.death, &word, 1) == 1 ? "cancel" : "orphan";
+            reason = read(opt.link, &word, 1) == 1 ? "cancel" : "orphan";
             break;
         }
         while (read(chld, &si, sizeof(si)) == sizeof(si))
@@ -346,9 +366,9 @@ int main(int argc, char **argv)
     while (open_pipe && drain(&out))
         if (poll(&(struct pollfd){ out.from, POLLIN, 0 }, 1, 0) <= 0)
             break;
-    dprintf(opt.report, "ended %s exit=%d signal=%d total=%llu head=%llu tail=%llu killed=%d ms=%lld\n", reason,
-            WIFEXITED(status) ? WEXITSTATUS(status) : -1, WIFSIGNALED(status) ? WTERMSIG(status) : 0,
-            (unsigned long long)out.total, (unsigned long long)out.head, (unsigned long long)write_tail(&out), killed,
-            (long long)(now_ms() - began));
-    return 0;
+    report(opt.spool, "ended %s exit=%d signal=%d total=%llu head=%llu tail=%llu killed=%d ms=%lld\n", reason,
+           WIFEXITED(status) ? WEXITSTATUS(status) : -1, WIFSIGNALED(status) ? WTERMSIG(status) : 0,
+           (unsigned long long)out.total, (unsigned long long)out.head, (unsigned long long)write_tail(&out), killed,
+           (long long)(now_ms() - began));
+    return write(opt.link, "e", 1) == 1 || reason[0] == 'o' ? 0 : STATUS_BOX_FAILED;
 }

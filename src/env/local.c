@@ -25,6 +25,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/file.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -482,9 +483,9 @@ static CO int local_tidy(struct env *v, struct str path, const char *key, struct
 
 /* Commands. */
 
-static char *spool_path(struct local *l, const char *key, const char *suffix)
+static char *spool_path(struct local *l, const char *key)
 {
-    return xasprintf("%s/%s.%s", l->spool, key, suffix);
+    return xasprintf("%s/%s", l->spool, key);
 }
 
 int env_box_path(char **ret, struct err *e)
@@ -568,15 +569,23 @@ static int read_report(int fd, struct env_outcome *o)
     return 0;
 }
 
-static int spool_file(struct local *l, const char *key, const char *suffix, int *ret, struct err *e)
+/* Makes the file that the supervisor writes report and output to; its form is drawn in src/box/rein-box.c. The report is the
+ * only witness after a crash: its room is taken before the command starts. */
+static int spool_file(struct local *l, const char *key, int *ret, struct err *e)
 {
-    cleanup(freep) char *path = spool_path(l, key, suffix);
+    cleanup(freep) char *path = spool_path(l, key);
     int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
 
     if (fd < 0 && errno == ENOENT && path_mkdirs(l->spool) == 0)
         fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
         return err_set(e, -errno, "the command's output cannot be kept in %s: %s", path, strerror(errno));
+    if (fallocate(fd, 0, 0, REPORT_SIZE) < 0 && errno != EOPNOTSUPP && errno != ENOSYS) {
+        int r = err_set(e, -errno, "no room for the command's report in %s: %s", path, strerror(errno));
+
+        close(fd);
+        return r;
+    }
     *ret = fd;
     return 0;
 }
@@ -584,53 +593,48 @@ static int spool_file(struct local *l, const char *key, const char *suffix, int 
 static CO int local_run(struct env *v, const struct env_command *c, struct env_outcome *o, struct err *e)
 {
     struct local *l = local(v);
-    cleanup(closep) int report = -1, output = -1, death_in = -1, death_out = -1;
+    cleanup(closep) int spool = -1, ours = -1, theirs = -1;
     cleanup(freep) char *box = NULL, **env = NULL;
     cleanup(proc_freep) struct proc *p = NULL;
     char cap[24], tail[24], timeout[24];
-    const char *argv[] = { "rein-box", "--death", "3",  "--report", "4",         "--output", "5", "--cap", cap, "--tail", tail,
-                     "--timeout", timeout, "--", "/bin/sh",  "-c", c->command, NULL };
-    struct proc_fd fds[3];
-    int r, status, lost, death[2];
+    const char *argv[] = { "rein-box", "--link", "3", "--spool", "4", "--cap", cap, "--tail", tail, "--timeout", timeout, "--",
+                           "/bin/sh", "-c", c->command, NULL };
+    struct proc_fd fds[2];
+    int r, lost, link[2];
 
     *o = (struct env_outcome){0};
     r = env_box_path(&box, e);
     if (r == 0)
-        r = spool_file(l, c->key, "report", &report, e);
-    if (r == 0)
-        r = spool_file(l, c->key, "out", &output, e);
+        r = spool_file(l, c->key, &spool, e);
     if (r < 0)
         return r;
-    /* The report is the only witness after a crash: its room is taken before the command starts. */
-    if (fallocate(report, FALLOC_FL_KEEP_SIZE, 0, REPORT_SIZE) < 0 && errno != EOPNOTSUPP && errno != ENOSYS)
-        return err_set(e, -errno, "no room for the command's report in %s: %s", l->spool, strerror(errno));
-    if (pipe2(death, O_CLOEXEC) < 0)
-        return err_set(e, -errno, "a pipe cannot be made: %s", strerror(errno));
-    death_in = death[0];
-    death_out = death[1];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, link) < 0)
+        return err_set(e, -errno, "a socket cannot be made: %s", strerror(errno));
+    ours = link[0];
+    theirs = link[1];
     snprintf(cap, sizeof(cap), "%lld", (long long)SPILL_CAP);
     snprintf(tail, sizeof(tail), "%lld", (long long)SPILL_TAIL);
     snprintf(timeout, sizeof(timeout), "%lld", (long long)c->timeout_ms);
-    fds[0] = (struct proc_fd){ death_in, 3 };
-    fds[1] = (struct proc_fd){ report, 4 };
-    fds[2] = (struct proc_fd){ output, 5 };
+    fds[0] = (struct proc_fd){ theirs, 3 };
+    fds[1] = (struct proc_fd){ spool, 4 };
     env = command_env(c->hide_env);
     r = proc_spawn(&(struct proc_spec){ box, (char *const *)argv, env, l->root_fd, fds, ARRAY_SIZE(fds) }, &p, e);
     if (r < 0)
         return r;
 
-    r = proc_wait(p, "a command", FIBER_FOREVER, &status);
+    close(TAKE_FD(theirs));             /* so that the link ends with the supervisor */
+    r = fd_readable(ours, "a command", FIBER_FOREVER);
     if (r == -ECANCELED) {
-        (void)!write(death_out, "c", 1);        /* if it is gone already, there is nobody to tell */
+        (void)!write(ours, "c", 1);     /* if it is gone already, there is nobody to tell */
         fiber_shield();
-        proc_wait(p, "a cancelled command", BOX_GRACE_MS, &status);
+        fd_readable(ours, "a cancelled command", BOX_GRACE_MS);
         fiber_unshield();
     }
-    lost = read_report(report, o);
+    lost = read_report(spool, o);
     if (r == -ECANCELED)
         return r;
     if (lost < 0 || (!o->ended && o->started))
-        return err_set(e, -EIO, "the command's supervisor ended without a report (status %d)", status);
+        return err_set(e, -EIO, "the command's supervisor ended without a report");
     if (!o->started)
         return err_set(e, -ENOEXEC, "the command could not be started (/bin/sh)");
     return 0;
@@ -640,7 +644,7 @@ static CO int local_run(struct env *v, const struct env_command *c, struct env_o
 static CO int local_settle(struct env *v, const char *key, struct env_outcome *o, struct err *e)
 {
     struct local *l = local(v);
-    cleanup(freep) char *path = spool_path(l, key, "report");
+    cleanup(freep) char *path = spool_path(l, key);
     cleanup(closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
     int r;
 
@@ -669,13 +673,13 @@ static CO int local_output(struct env *v, const char *key, int64_t offset, size_
 
     if (strspn(key, "abcdefghijklmnopqrstuvwxyz0123456789.-") != strlen(key))
         return err_set(e, -ENOENT, "there is no output of that name");
-    path = spool_path(local(v), key, "out");
+    path = spool_path(local(v), key);
     fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &st) < 0)
         return err_set(e, -errno, "that output is not kept: %s", strerror(errno));
-    *ret_size = st.st_size;
+    *ret_size = MAX(st.st_size - REPORT_SIZE, (off_t)0);
     to = buf_room(out, max);
-    n = to ? pread(fd, to, max, offset) : -1;
+    n = to ? pread(fd, to, max, REPORT_SIZE + offset) : -1;
     if (n < 0)
         return err_set(e, -EIO, "that output cannot be read");
     out->n += (size_t)n;

@@ -12,8 +12,6 @@ struct proc {
     pid_t pid;
     int pidfd;
     bool ended, abandoned;
-    int status;
-    struct gate gate;
     uv_poll_t poll;
 };
 
@@ -41,20 +39,17 @@ static void on_exit_event(uv_poll_t *poll, int status, int events)
         return;
     kill(-p->pid, SIGKILL);
     waitid(P_PIDFD, (id_t)p->pidfd, &si, WEXITED);
-    p->status = si.si_code == CLD_EXITED ? si.si_status << 8 : si.si_status & 0x7f;
     p->ended = true;
     uv_poll_stop(&p->poll);
     if (p->abandoned)
         uv_close((uv_handle_t *)&p->poll, closed);
-    else
-        gate_open(&p->gate, 0);
 }
 
 int proc_spawn(const struct proc_spec *spec, struct proc **ret, struct err *e)
 {
     posix_spawn_file_actions_t fa;
     posix_spawnattr_t attr;
-    sigset_t none, all;
+    sigset_t none, ignored;
     struct proc *p;
     pid_t pid;
     int r, pidfd;
@@ -62,10 +57,11 @@ int proc_spawn(const struct proc_spec *spec, struct proc **ret, struct err *e)
     posix_spawn_file_actions_init(&fa);
     posix_spawnattr_init(&attr);
     sigemptyset(&none);
-    sigfillset(&all);
+    sigemptyset(&ignored);
+    sigaddset(&ignored, SIGPIPE);       /* the one that rein ignores; what it handles, exec resets */
     posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
     posix_spawnattr_setsigmask(&attr, &none);
-    posix_spawnattr_setsigdefault(&attr, &all);
+    posix_spawnattr_setsigdefault(&attr, &ignored);
     posix_spawn_file_actions_addfchdir_np(&fa, spec->cwd);
     for (size_t i = 0; i < spec->nfds; i++)
         posix_spawn_file_actions_adddup2(&fa, spec->fds[i].from, spec->fds[i].to);
@@ -91,32 +87,45 @@ int proc_spawn(const struct proc_spec *spec, struct proc **ret, struct err *e)
     return 0;
 }
 
-CO int proc_wait(struct proc *p, const char *why, int64_t timeout_ms, int *ret_status)
-{
-    int r;
-
-    while (!p->ended) {
-        r = gate_wait(&p->gate, why, timeout_ms);
-        if (r < 0)
-            return r;
-    }
-    *ret_status = p->status;
-    return 0;
-}
-
-pid_t proc_pid(const struct proc *p)
-{
-    return p->pid;
-}
-
 void proc_free(struct proc *p)
 {
     if (!p)
         return;
-    if (p->ended) {
+    if (p->ended)
         uv_close((uv_handle_t *)&p->poll, closed);
-        return;
+    else
+        p->abandoned = true;
+}
+
+struct watch {
+    uv_poll_t poll;
+    struct gate gate;
+};
+
+static void on_readable(uv_poll_t *poll, int status, int events)
+{
+    (void)status;
+    (void)events;
+    gate_open(&container_of(poll, struct watch, poll)->gate, 0);
+}
+
+static void watch_closed(uv_handle_t *h)
+{
+    free(container_of((uv_poll_t *)h, struct watch, poll));
+}
+
+CO int fd_readable(int fd, const char *why, int64_t timeout_ms)
+{
+    struct watch *w = xcalloc(1, sizeof(*w));
+    int r = uv_poll_init(loop_uv(), &w->poll, fd);
+
+    if (r < 0) {
+        free(w);
+        return r;
     }
-    p->abandoned = true;
-    kill(-p->pid, SIGKILL);
+    uv_poll_start(&w->poll, UV_READABLE | UV_DISCONNECT, on_readable);
+    r = gate_wait(&w->gate, why, timeout_ms);
+    uv_poll_stop(&w->poll);
+    uv_close((uv_handle_t *)&w->poll, watch_closed);
+    return r;
 }

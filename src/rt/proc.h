@@ -19,16 +19,14 @@ struct proc_spec {
     size_t nfds;
 };
 
-/* Starts the program in a process group of its own, with default signals. */
+/* Starts the program in a process group of its own, with no signal blocked or ignored by rein's doing. */
 int proc_spawn(const struct proc_spec *spec, struct proc **ret, struct err *e);
 
-/* 0 and the wait status once it has ended; -ETIMEDOUT, -ECANCELED. */
-CO int proc_wait(struct proc *p, const char *why, int64_t timeout_ms, int *ret_status);
-
-pid_t proc_pid(const struct proc *p);
-
-/* Kills the group if the child is still there, and forgets it; it is reaped in the background. Takes NULL. */
+/* Forgets the child: it is left to end, and reaped in the background. Takes NULL. */
 void proc_free(struct proc *p);
+
+/* Waits until there is something to read from a descriptor, or its other end is gone. 0, -ETIMEDOUT, -ECANCELED. */
+CO int fd_readable(int fd, const char *why, int64_t timeout_ms);
 
 static inline void proc_freep(struct proc **p)
 {
