@@ -1,4 +1,5 @@
-/* store.c - see store.h. An operation is a struct op: queued, run on the thread, answered on the loop. Appends that wait side by side share one transaction. */
+/* store.c - see store.h. An operation is a struct op: queued, run on the thread, answered on the loop. Appends that wait
+ * side by side share one transaction. */
 #include "core/store.h"
 
 #include "base/clock.h"

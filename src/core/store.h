@@ -3,7 +3,8 @@
  * Every operation is handed to the store's thread and waited for; what arrives while a commit is being made durable
  * goes into the next one (group commit). No other thread touches the database, and the loop never waits for a disk.
  *
- * Appends are handed over and answered later; everything else is waited for. Waits here are not cut short by cancellation: an append either happened or did not, and the caller learns which. */
+ * Appends are handed over and answered later; everything else is waited for. Waits here are not cut short by
+ * cancellation: an append either happened or did not, and the caller learns which. */
 #pragma once
 
 #include "base/err.h"
