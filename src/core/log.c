@@ -64,8 +64,12 @@ struct event *log_stage(struct log *l, enum kind kind, uint64_t cause, uint32_t 
 
     assert(l->lease.epoch);
     assert(ev->body.n <= EVENT_BODY_MAX);
-    if (getrandom(ev->salt, EVENT_SALT, 0) != EVENT_SALT)
-        abort();
+    if (l->salts_left == 0) {
+        if (getrandom(l->salts, sizeof(l->salts), 0) != (ssize_t)sizeof(l->salts))
+            abort();
+        l->salts_left = ARRAY_SIZE(l->salts);
+    }
+    memcpy(ev->salt, l->salts[--l->salts_left], EVENT_SALT);
     ev->hash = event_hash(ev, &l->head);
     l->head = ev->hash;
     GROW(l->staged, l->nstaged, l->cap);

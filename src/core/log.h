@@ -23,6 +23,8 @@ struct log {
     struct hash head;
     struct event **staged;
     size_t nstaged, cap;
+    uint8_t salts[16][EVENT_SALT];      /* random bytes for the next events */
+    size_t salts_left;
     unsigned under_way;                 /* commits that are not answered yet */
     struct gate answered;
     bool failed;

@@ -1,0 +1,261 @@
+"""A hostile world: each trouble is one clear sentence, a defined status, and a session that goes on afterwards."""
+import os
+import subprocess
+
+from lib.rein import Place, check, story
+
+
+class Skip(Exception):
+    pass
+
+
+def mounted(path, options):
+    """A small file system of our own, or the test is skipped and says why."""
+    os.makedirs(path, exist_ok=True)
+    out = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", path], stderr=subprocess.PIPE, check=False)
+    if out.returncode:
+        raise Skip("no right to mount a file system: " + out.stderr.decode().strip())
+
+
+def one_sentence(out, status, words):
+    lines = out.stderr.decode().strip().splitlines()
+    check(out.returncode == status, "status", out.returncode, lines)
+    check(any(words in l for l in lines), words, "is not in", lines)
+    check(b"panic" not in out.stderr and b"Assertion" not in out.stderr, lines)
+
+
+def exec_script(place, *answers, options=()):
+    return place.rein("exec", "--mode", "open", *options, "--model", place.script("\n--\n".join(answers) + "\n"), "go")
+
+
+def test_store_full_while_working():
+    with Place() as place:
+        mounted(place.home, "size=600k")
+        try:
+            big = 'call bash {"command": "head -c 7000 /dev/zero | tr \'\\\\0\' a"}'
+            out = exec_script(place, *[big] * 200, "say Finished.")
+            one_sentence(out, 1, "is full")
+            check(b"resume" in out.stderr, out.stderr)
+            subprocess.run(["mount", "-o", "remount,size=100m", place.home], check=True)
+            out = place.rein("resume", "--last", "--decide", "all=skip")
+            if out.returncode == 2:
+                out = place.rein("resume", "--last")
+            check(out.returncode == 0 and out.stdout == b"Finished.\n", out)
+            check(place.rein("log", "verify", "--last").returncode == 0)
+        finally:
+            subprocess.run(["umount", "-l", place.home], check=False)
+
+
+def test_store_on_full_disk():
+    with Place() as place:
+        mounted(place.home, "size=16k")
+        try:
+            one_sentence(exec_script(place, "say hi"), 1, "the session store")
+        finally:
+            subprocess.run(["umount", "-l", place.home], check=False)
+
+
+def test_store_read_only():
+    with Place() as place:
+        mounted(place.home, "size=10m")
+        try:
+            check(exec_script(place, "say hi").returncode == 0)
+            subprocess.run(["mount", "-o", "remount,ro", place.home], check=True)
+            one_sentence(exec_script(place, "say hi"), 1, "ead-only")
+            one_sentence(place.rein("resume", "--last", "more"), 1, "ead-only")
+            subprocess.run(["mount", "-o", "remount,rw", place.home], check=True)
+            check(place.rein("resume", "--last").returncode == 0)
+        finally:
+            subprocess.run(["umount", "-l", place.home], check=False)
+
+
+def test_workspace_full():
+    with Place() as place:
+        mounted(place.work, "size=100k")
+        try:
+            out = exec_script(place, 'call bash {"command": "head -c 200000 /dev/zero > fill; true"}',
+                              'call write {"path": "new.txt", "content": "' + "x" * 20000 + '"}', "say Finished.")
+            check(out.returncode == 0, out)
+            result = story(place.events(), "result")[-1][1]
+            check(result["outcome"] == "error" and "No space left" in result["text"] and "nothing was changed" in result["text"], result)
+            check(sorted(os.listdir(place.work)) == ["fill"], os.listdir(place.work))
+        finally:
+            subprocess.run(["umount", "-l", place.work], check=False)
+
+
+def test_giant_file():
+    """A file of 1 GB is read in parts, in constant memory; it is too large to edit."""
+    with Place() as place:
+        with open(place.path("giant"), "wb") as f:
+            f.write(b"first line\nsecond line\n")
+            f.truncate(1 << 30)
+            f.seek(1 << 30)
+            f.write(b"\nlast line\n")
+        with open(place.path("lines"), "wb") as f:
+            for _ in range(64):
+                f.write(b"0123456789abcde\n" * (1 << 16))
+        out = exec_script(place, 'call read {"path": "giant"}', 'call read {"path": "lines", "start": 4000000, "count": 2}',
+                          'call edit {"path": "lines", "edits": [{"old": "a", "new": "b"}]}', "say Finished.")
+        check(out.returncode == 0, out)
+        giant, lines, edit = [b for _, b in story(place.events(), "result")]
+        check("binary" in giant["text"], giant)
+        check(lines["text"].startswith("0123456789abcde\n0123456789abcde\n[lines 4000000-4000001"), lines)
+        check("16 MiB" in edit["text"], edit)
+
+
+def test_no_permission():
+    if os.getuid() == 0 and subprocess.run(["setpriv", "--version"], stdout=subprocess.DEVNULL, check=False).returncode:
+        raise Skip("setpriv is missing, and root may read everything")
+    with Place() as place:
+        place.write("secret.txt", "x\n")
+        os.chmod(place.path("secret.txt"), 0)
+        os.mkdir(place.path("locked"))
+        os.chmod(place.path("locked"), 0o555)
+        script = place.script('call read {"path": "secret.txt"}\ncall write {"path": "locked/new.txt", "content": "x"}\n--\n'
+                              "say Finished.\n")
+        command = [place.binary, "exec", "--mode", "open", "--model", script, "go"]
+        if os.getuid() == 0:
+            os.mkdir(place.home)
+            for path in (place.top, place.work, place.home, script.partition("/")[2], script.partition("/")[2] + ".requests"):
+                os.chown(path, 65534, 65534)
+            command = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"] + command
+        out = subprocess.run(command, cwd=place.work, env=place.env, stdin=subprocess.DEVNULL, capture_output=True, timeout=60,
+                             check=False)
+        check(out.returncode == 0, out)
+        texts = [b["text"] for _, b in story(place.events(), "result")]
+        check(len(texts) == 2 and all("Permission denied" in t for t in texts), texts)
+
+
+def test_outside_the_workspace():
+    """Nothing leads out: not an absolute path, not .., not a link, not a link in the middle."""
+    with Place() as place:
+        with open(os.path.join(place.top, "outside"), "w", encoding="utf-8") as f:
+            f.write("secret\n")
+        os.symlink(os.path.join(place.top, "outside"), place.path("link"))
+        os.symlink(place.top, place.path("dir"))
+        os.symlink("../outside", place.path("relative"))
+        paths = [os.path.join(place.top, "outside"), "../outside", "link", "dir/outside", "relative", "a/../../outside"]
+        calls = [f'call read {{"path": "{p}"}}\ncall write {{"path": "{p}", "content": "x"}}' for p in paths]
+        out = exec_script(place, *calls, "say Finished.")
+        check(out.returncode == 0, out)
+        results = [b for _, b in story(place.events(), "result")]
+        check(len(results) == 2 * len(paths) and all(r["outcome"] == "error" for r in results), results)
+        check("secret" not in "".join(r["text"] for r in results))
+        with open(os.path.join(place.top, "outside"), encoding="utf-8") as f:
+            check(f.read() == "secret\n")
+
+
+def test_odd_files():
+    with Place() as place:
+        os.mkfifo(place.path("fifo"))
+        os.mkdir(place.path("folder"))
+        place.write("empty", "")
+        place.write("latin1", b"caf\xe9\n")
+        out = exec_script(place, *[f'call read {{"path": "{n}"}}' for n in ("fifo", "folder", "empty", "latin1", "")], "say ok")
+        check(out.returncode == 0, out)
+        texts = [b["text"] for _, b in story(place.events(), "result")]
+        for text, want in zip(texts, ("not a regular file", "is a directory", "file is empty", "not UTF-8", "is empty")):
+            check(want in text, want, text)
+
+
+def test_workspaces_refused():
+    with Place() as place:
+        model = place.script("say hi")
+        os.makedirs(place.env["HOME"], exist_ok=True)
+        for folder in ("/", place.env["HOME"], place.top, place.home):
+            os.makedirs(folder, exist_ok=True)
+            out = place.rein("exec", "-C", folder, "--model", model, "go")
+            one_sentence(out, 2, "cannot be a workspace")
+
+
+def test_modes_without_a_box():
+    with Place() as place:
+        model = place.script("say hi")
+        for mode in ("auto", "plan"):
+            one_sentence(place.rein("exec", "--mode", mode, "--model", model, "go"), 7, "box")
+        one_sentence(place.rein("exec", "--mode", "wild", "--model", model, "go"), 2, "no mode")
+
+
+def test_usage():
+    with Place() as place:
+        for args, words in ((["exec", "go"], "--model"), (["exec", "--model"], "needs a value"), (["fly"], "no command"),
+                            (["resume"], "--last"), (["resume", "zzz"], "no session"), (["exec", "--max-steps", "0", "x"], "whole number"),
+                            (["exec", "--model", "x/y", "a", "b"], "one prompt"), (["exec", "--model", "x/y", "a"], "--base-url"),
+                            (["exec", "--wat"], "no option"), ([], "rein exec")):
+            one_sentence(place.rein(*args), 2, words)
+
+
+def test_huge_output():
+    """Output is bounded in memory, in context and on disk, and its rest can be read."""
+    with Place() as place:
+        out = exec_script(place, 'call bash {"command": "seq 1 2000000"}', 'call read {"path": "output:4.1", "start": 1000000, "count": 2}',
+                          'call bash {"command": "yes | head -c 200000000"}', "say Finished.")
+        check(out.returncode == 0, out)
+        first, page, endless = [b for _, b in story(place.events(), "result")]
+        check(first["text"].startswith("1\n2\n") and "2000000\n[exit status 0]" in first["text"], first["text"][-200:])
+        check("bytes left out; read the path output:4.1" in first["text"] and len(first["text"]) < 17000)
+        check(page["text"].startswith("1000000\n1000001\n"), page)
+        check(endless["bytes"] == 200000000 and "only the ends were kept" in endless["text"])
+        spool = sum(os.path.getsize(os.path.join(place.home, "spool", f)) for f in os.listdir(os.path.join(place.home, "spool")))
+        check(spool < 90 << 20, spool)
+
+
+def test_timeout_of_a_command():
+    with Place() as place:
+        out = exec_script(place, 'call bash {"command": "echo begun; (trap \'\' TERM; sleep 300) & sleep 300", "timeout": 1}', "say ok")
+        check(out.returncode == 0, out)
+        result = story(place.events(), "result")[0][1]
+        check("begun" in result["text"] and "longer than 1 s" in result["text"] and result["outcome"] == "error", result)
+
+
+def test_background_output_does_not_hold():
+    """A process that keeps the pipe open does not keep the call open."""
+    with Place() as place:
+        out = exec_script(place, 'call bash {"command": "(sleep 300 &) ; echo done"}', "say ok")
+        check(out.returncode == 0, out)
+        result = story(place.events(), "result")[0][1]
+        check(result["text"].startswith("done\n") and "left running" in result["text"] and result["ms"] < 5000, result)
+
+
+def test_damaged_log_is_found():
+    with Place() as place:
+        check(exec_script(place, "say hi").returncode == 0)
+        import sqlite3
+        db = sqlite3.connect(os.path.join(place.home, "rein.db"))
+        db.execute("UPDATE event SET body = replace(body, 'go', 'no') WHERE kind = 4")
+        db.commit()
+        db.close()
+        out = place.rein("log", "verify", "--last")
+        one_sentence(out, 1, "does not match its hash")
+        one_sentence(place.rein("resume", "--last", "more"), 1, "does not match its hash")
+
+
+def test_newer_store_is_refused():
+    with Place() as place:
+        check(exec_script(place, "say hi").returncode == 0)
+        import sqlite3
+        db = sqlite3.connect(os.path.join(place.home, "rein.db"))
+        db.execute("PRAGMA user_version = 99")
+        db.commit()
+        db.close()
+        one_sentence(exec_script(place, "say hi"), 1, "newer rein")
+
+
+def test_lease_is_fenced():
+    """A rein whose lease has passed on writes nothing any more."""
+    with Place() as place:
+        import sqlite3
+        import time
+        script = place.script('call bash {"command": "touch begun; while [ ! -e go ]; do sleep 0.01; done"}\n--\nsay Finished.\n')
+        p = place.start("exec", "--mode", "open", "--model", script, "go")
+        while not os.path.exists(place.path("begun")):
+            time.sleep(0.01)
+        db = sqlite3.connect(os.path.join(place.home, "rein.db"))
+        db.execute("UPDATE lease SET epoch = epoch + 1")
+        db.commit()
+        before = db.execute("SELECT count(*) FROM event").fetchone()
+        place.write("go", "")
+        _, err = p.communicate(timeout=20)
+        check(p.returncode == 1 and b"another rein drives this session" in err, p.returncode, err)
+        check(db.execute("SELECT count(*) FROM event").fetchone() == before, "a late write")
+        db.close()
