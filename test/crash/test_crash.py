@@ -88,7 +88,7 @@ DEFECTS = {
 def planted(name):
     path, old, new, scenario = DEFECTS[name]
     with tempfile.TemporaryDirectory() as top:
-        for part in ("src", "harness", "tools", "include", "meson.build", "meson_options.txt"):
+        for part in ("src", "harness", "tools", "meson.build", "meson_options.txt"):
             source = os.path.join(TOP, part)
             (shutil.copytree if os.path.isdir(source) else shutil.copy)(source, os.path.join(top, part))
         with open(os.path.join(top, path), encoding="utf-8") as f:
