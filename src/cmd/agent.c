@@ -194,7 +194,18 @@ static void find_limits(struct agent *a, bool fresh)
 
 static enum status status_of(int r)
 {
-    return r == -ENOTSUP ? STATUS_PROTECTION : r == -EINVAL || r == -EPERM || r == -ENOENT ? STATUS_USAGE : STATUS_FAILED;
+    switch (r) {
+    case -ENOTSUP:
+        return STATUS_PROTECTION;
+    case -EINVAL:
+    case -EPERM:
+    case -ENOENT:
+    case -EBADMSG:
+    case -ENOTUNIQ:
+        return STATUS_USAGE;
+    default:
+        return STATUS_FAILED;
+    }
 }
 
 CO int agent_create(struct agent *a)
@@ -395,6 +406,24 @@ static CO void print_waiting(struct agent *a)
                 "is known\n", id, id);
 }
 
+/* What this run cost, for whoever wants to see that it does not grow with the session. */
+static void write_stats(struct agent *a)
+{
+    const struct view *v = &a->session->view;
+    struct store_stats st = store_stats(a->store);
+    FILE *f = fopen(a->in->opt.stats, "we");
+
+    if (!f) {
+        fprintf(stderr, "rein: %s: %s\n", a->in->opt.stats, strerror(errno));
+        return;
+    }
+    fprintf(f, "{\"requests\":%lld,\"calls\":%lld,\"events\":%llu,\"folded\":%llu,\"read\":%llu,\"written\":%llu,"
+            "\"commits\":%llu}\n", (long long)v->requests, (long long)v->results, (unsigned long long)v->seq,
+            (unsigned long long)v->folded, (unsigned long long)st.events_read, (unsigned long long)st.events_written,
+            (unsigned long long)st.commits);
+    fclose(f);
+}
+
 static CO int turn_fiber(void *arg)
 {
     struct agent *a = arg;
@@ -455,6 +484,8 @@ CO int agent_drive(struct agent *a)
         scope_go(&side, "time limit", time_limit, a);
     r = scope_join(&turn);
     driving.turn = NULL;
+    if (a->in->opt.stats)
+        write_stats(a);
     if (r < 0 && r != -ECANCELED)
         return STATUS_FAILED;
 

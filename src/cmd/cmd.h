@@ -26,9 +26,9 @@ struct list {
 
 /* One member per row of src/cmd/options.c. */
 struct options {
-    const char *dir, *model, *base_url, *api, *key_env, *harness, *mode;
+    const char *dir, *model, *base_url, *api, *key_env, *harness, *mode, *stats;
     int64_t max_steps, budget_tokens, timeout;
-    bool json, last, quiet;
+    bool json, last, quiet, print, help, version;
     struct list decide, answer;
 };
 

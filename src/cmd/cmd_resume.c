@@ -1,7 +1,19 @@
 /* cmd_resume.c - goes on with a session: after a crash, an answer to a question, a budget, or with a new message. */
 #include "cmd/agent.h"
+#include "core/turn.h"
 
 #include <stdio.h>
+
+static bool known_word(const char *word, const char *option)
+{
+    static const char *const words[] = { "yes", "no", "done", "retry", "skip", "abort" };
+    size_t from = option[0] == 'a' ? 0 : 2, to = option[0] == 'a' ? 2 : ARRAY_SIZE(words);
+
+    for (size_t i = from; i < to; i++)
+        if (strcmp(word, words[i]) == 0)
+            return true;
+    return false;
+}
 
 static CO int reply_all(struct agent *a, const struct list *list, const char *option)
 {
@@ -11,8 +23,9 @@ static CO int reply_all(struct agent *a, const struct list *list, const char *op
         const char *eq = strchr(list->v[i], '=');
         struct str call = { list->v[i], eq ? (size_t)(eq - list->v[i]) : 0 };
 
-        if (!eq)
-            return fail(STATUS_USAGE, "--%s takes CALL=WORD or all=WORD, not '%s'", option, list->v[i]);
+        if (!eq || !known_word(eq + 1, option))
+            return fail(STATUS_USAGE, "--%s takes CALL=WORD or all=WORD, where WORD is %s; not '%s'", option,
+                        option[0] == 'a' ? "yes or no" : "done, retry, skip or abort", list->v[i]);
         if (session_reply(a->session, call, str_of(eq + 1), &e) < 0)
             return fail(STATUS_USAGE, "%s", e.msg);
     }
@@ -45,6 +58,8 @@ static CO int resume_main(struct agent *a)
         return STATUS_DONE;
     }
     session_set(a->session, &a->set);
+    if (turn_recover(a->session, &e) < 0)
+        return fail(STATUS_FAILED, "%s", e.msg);
     r = reply_all(a, &opt->answer, "answer");
     if (r == 0)
         r = reply_all(a, &opt->decide, "decide");

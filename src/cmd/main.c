@@ -66,32 +66,44 @@ int cmd_help(struct invocation *in)
 
 static const struct command *find(const char *name)
 {
-    static const char *const also[][2] = { { "-p", "exec" }, { "--version", "version" }, { "-V", "version" },
-                                           { "--help", "help" }, { "-h", "help" } };
-
-    for (size_t i = 0; i < ARRAY_SIZE(also); i++)
-        if (strcmp(name, also[i][0]) == 0)
-            name = also[i][1];
     for (size_t i = 0; i < ncommands; i++)
         if (strcmp(name, commands[i].name) == 0)
             return &commands[i];
     return NULL;
 }
 
+/* The subcommand is the first argument, unless a switch stands for one. */
+static int choose(struct invocation *in)
+{
+    const char *name = in->opt.version ? "version" : in->opt.help ? "help" : in->opt.print ? "exec" : NULL;
+
+    if (!name && in->nargs) {
+        name = *in->args++;
+        in->nargs--;
+    } else if (in->opt.print && in->nargs && strcmp(in->args[0], "exec") == 0) {
+        in->args++;
+        in->nargs--;
+    }
+    if (!name)
+        return fail(STATUS_USAGE, "say what to do: rein exec \"PROMPT\" runs a task, rein help lists the rest");
+    in->command = find(name);
+    if (!in->command)
+        return fail(STATUS_USAGE, "there is no command '%s'; rein exec \"PROMPT\" runs a task, rein help lists the rest", name);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     struct invocation in = {0};
     struct err e = {0};
+    char **args = xcalloc((size_t)argc + 1, sizeof(*args));
     int r;
 
-    if (argc < 2)
-        return fail(STATUS_USAGE, "say what to do: rein exec \"PROMPT\" runs a task, rein help lists the rest");
-    in.command = find(argv[1]);
-    if (!in.command)
-        return fail(STATUS_USAGE, "there is no command '%s'; rein exec \"PROMPT\" runs a task, rein help lists the rest", argv[1]);
-    in.args = xcalloc((size_t)argc, sizeof(*in.args));
-    r = options_parse(&in.opt, argv + 2, (size_t)argc - 2, in.args, &in.nargs, &e);
-    r = r < 0 ? fail(STATUS_USAGE, "%s", e.msg) : in.command->run(&in);
-    free(in.args);
+    in.args = args;
+    r = options_parse(&in.opt, argv + 1, (size_t)argc - 1, in.args, &in.nargs, &e);
+    r = r < 0 ? fail(STATUS_USAGE, "%s", e.msg) : choose(&in);
+    if (r == 0)
+        r = in.command->run(&in);
+    free(args);
     return r;
 }

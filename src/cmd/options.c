@@ -31,6 +31,10 @@ static const struct row rows[] = {
     { "last",          0,   SWITCH, AT(last),          NULL,    "the session made last" },
     { "json",          0,   SWITCH, AT(json),          NULL,    "print JSON, one object a line" },
     { "quiet",         'q', SWITCH, AT(quiet),         NULL,    "print nothing but the answer" },
+    { "stats",         0,   TEXT,   AT(stats),         "FILE",  "write the counters of this run to a file" },
+    { "print",         'p', SWITCH, AT(print),         NULL,    "the same as exec" },
+    { "help",          'h', SWITCH, AT(help),          NULL,    "the same as help" },
+    { "version",       'V', SWITCH, AT(version),       NULL,    "the same as version" },
 };
 
 static const struct row *find(const char *arg, const char **ret_value)

@@ -214,8 +214,6 @@ static void reply_one(struct session *s, const struct call_view *c, struct str a
 int session_reply(struct session *s, struct str call, struct str answer, struct err *e)
 {
     const struct call_view *c = view_call(&s->view, call);
-    int n = 0;
-
     if (c && fits(c, answer)) {
         reply_one(s, c, answer);
         return 0;
@@ -226,10 +224,10 @@ int session_reply(struct session *s, struct str call, struct str answer, struct 
         return err_set(e, -EINVAL, "call %.*s is in doubt: --decide %.*s=done, =retry, =skip or =abort", STR(call),
                        STR(call));
     for (size_t i = 0; str_is(call, "all") && i < s->view.ncalls; i++)
-        if (fits(&s->view.calls[i], answer)) {
+        if (fits(&s->view.calls[i], answer))
             reply_one(s, &s->view.calls[i], answer);
-            n++;
-        }
-    return n ? 0 : err_set(e, -ENOENT, "no call %.*s of session %s waits for the answer '%.*s'; `rein show %s` lists what "
-                           "waits", STR(str_head(call, 40)), s->log.row.id, STR(str_head(answer, 20)), s->log.row.id);
+    if (str_is(call, "all"))
+        return 0;
+    return err_set(e, -ENOENT, "no call %.*s of session %s waits for the answer '%.*s'; `rein show %s` lists what waits",
+                   STR(str_head(call, 40)), s->log.row.id, STR(str_head(answer, 20)), s->log.row.id);
 }

@@ -56,8 +56,8 @@ uint64_t session_put(struct session *s, enum kind kind, uint64_t cause, uint32_t
 /* Makes everything put so far durable and tells the observer. A failure stops the session for good. */
 CO int session_commit(struct session *s, struct err *e);
 
-/* A person speaks, changes settings, or answers a question (`answer`: yes, no, done, retry, skip, abort; -ENOENT and
- * -EINVAL name the calls that wait). Not yet committed. */
+/* A person speaks, changes settings, or answers a question: `call` is a call's name or "all" that wait for such a word,
+ * `answer` is yes, no, done, retry, skip or abort; -ENOENT and -EINVAL say what waits. Not yet committed. */
 int session_submit(struct session *s, struct str text, struct err *e);
 void session_set(struct session *s, const struct settings *set);
 int session_reply(struct session *s, struct str call, struct str answer, struct err *e);

@@ -227,6 +227,11 @@ static CO int cancelled(struct session *s, struct err *e)
     return r < 0 ? r : -ECANCELED;
 }
 
+CO int turn_recover(struct session *s, struct err *e)
+{
+    return turn_next(&s->view, clock_wall()).kind == STEP_RECOVER ? calls_recover(s, e) : 0;
+}
+
 CO int turn_run(struct session *s, struct err *e)
 {
     int r = 0;
