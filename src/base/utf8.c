@@ -68,6 +68,39 @@ int utf8_add_clean(struct buf *b, struct str s)
     return buf_err(b);
 }
 
+static bool harmless(const char *p, size_t len)
+{
+    const unsigned char *c = (const unsigned char *)p;
+
+    switch (len) {
+    case 1:
+        return (c[0] >= 0x20 && c[0] != 0x7f) || c[0] == '\n' || c[0] == '\t';
+    case 2:
+        return !(c[0] == 0xc2 && c[1] < 0xa0);                                     /* C1 */
+    case 3:                                                                         /* U+202A-202E, U+2066-2069 */
+        return !(c[0] == 0xe2 && ((c[1] == 0x80 && c[2] >= 0xaa && c[2] <= 0xae) ||
+                                  (c[1] == 0x81 && c[2] >= 0xa6 && c[2] <= 0xa9)));
+    default:
+        return !(c[0] == 0xf3 && c[1] == 0xa0 && (c[2] == 0x80 || c[2] == 0x81));   /* U+E0000-E007F */
+    }
+}
+
+int utf8_add_printable(struct buf *b, struct str s)
+{
+    for (size_t at = 0; at < s.n;) {
+        size_t len = utf8_seq(s.p + at, s.n - at);
+
+        if (!len)
+            buf_adds(b, "\xef\xbf\xbd");
+        else if (harmless(s.p + at, len))
+            buf_add(b, s.p + at, len);
+        else
+            buf_addc(b, '.');
+        at += len ? len : 1;
+    }
+    return buf_err(b);
+}
+
 size_t utf8_align(struct str s, size_t at)
 {
     for (int i = 0; i < 3 && at < s.n && ((unsigned char)s.p[at] & 0xc0) == 0x80; i++)

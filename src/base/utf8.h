@@ -11,6 +11,10 @@ bool utf8_valid(struct str s);
 /* Appends s with every ill-formed byte replaced by U+FFFD. */
 int utf8_add_clean(struct buf *b, struct str s);
 
+/* The same for a terminal: what could move its cursor, change its colours or turn its text around (control characters but for
+ * newline and tab, bidirectional overrides, tags) becomes a dot. */
+int utf8_add_printable(struct buf *b, struct str s);
+
 /* The longest prefix of at most n bytes that does not end inside a sequence. */
 size_t utf8_cut(struct str s, size_t n);
 

@@ -9,7 +9,6 @@
 
 #include <limits.h>
 #include <signal.h>
-#include <stdio.h>
 #include <unistd.h>
 
 struct service {
@@ -327,10 +326,8 @@ static void on_delta(void *arg, enum delta what, struct str text)
 {
     struct agent *a = arg;
 
-    if (what == DELTA_TEXT && !a->in->opt.json && isatty(STDOUT_FILENO)) {
-        fwrite(text.p, 1, text.n, stdout);
-        fflush(stdout);
-    }
+    if (what == DELTA_TEXT && !a->in->opt.json && isatty(STDOUT_FILENO))
+        print_safe(stdout, text);
 }
 
 static void print_call(struct agent *a, const json_t *b)
@@ -344,6 +341,16 @@ static void print_call(struct agent *a, const json_t *b)
     js_parse((struct str){ c->args, c->args_len }, &args, NULL);
     call_title(tool_find(str_of(c->name)), c->name, args, &title);
     fprintf(stderr, "> %s\n", title.p);
+}
+
+/* Of a result that is not well its first line. */
+static void print_result(const json_t *b)
+{
+    struct str text = js_str(b, "text");
+
+    fprintf(stderr, "  %.*s: ", STR(js_str(b, "outcome")));
+    print_safe(stderr, str_head(text, strcspn(text.p, "\n")));
+    fputc('\n', stderr);
 }
 
 static void on_event(void *arg, const struct event *ev)
@@ -372,9 +379,9 @@ static void on_event(void *arg, const struct event *ev)
     if (ev->kind == EV_INTENT)
         print_call(a, b);
     else if (ev->kind == EV_RESULT && !str_is(js_str(b, "outcome"), "ok"))
-        fprintf(stderr, "  %.*s: %.*s\n", STR(js_str(b, "outcome")), (int)strcspn(js_str(b, "text").p, "\n"), js_str(b, "text").p);
+        print_result(b);
     else if (ev->kind == EV_FAULT)
-        fprintf(stderr, "rein: %.*s%s\n", STR(js_str(b, "why")), js_bool(b, "retry", false) ? "; trying again" : "");
+        fail(STATUS_MODEL, "%.*s%s", STR(js_str(b, "why")), js_bool(b, "retry", false) ? "; trying again" : "");
 }
 
 /* Lists what waits for a person, and how to answer. */
@@ -500,6 +507,6 @@ CO int agent_drive(struct agent *a)
     if (status == STATUS_DECISION)
         print_waiting(a);
     else if (status != STATUS_DONE)
-        fprintf(stderr, "rein: %s: %s; `rein resume %s` goes on\n", end_name(v->end), v->end_why, a->session->log.row.id);
+        fail((enum status)status, "%s: %s; `rein resume %s` goes on", end_name(v->end), v->end_why, a->session->log.row.id);
     return status;
 }

@@ -4,6 +4,8 @@
 #include "base/err.h"
 #include "base/buf.h"
 
+#include <stdio.h>
+
 /* Exit statuses; they are part of the interface. */
 enum status {
     STATUS_DONE = 0,
@@ -56,6 +58,9 @@ extern const size_t ncommands;
 /* Sorts the command line into options and arguments. -EINVAL with a sentence. */
 int options_parse(struct options *opt, char **argv, size_t n, char **args, size_t *ret_nargs, struct err *e);
 void options_help(struct buf *out);
+
+/* Prints text that others wrote so that it cannot drive a terminal. */
+void print_safe(FILE *f, struct str text);
 
 /* Prints "rein: " and the sentence, and returns the status. */
 int fail(enum status status, const char *fmt, ...) printf_fmt(2, 3);

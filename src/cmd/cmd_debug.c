@@ -2,7 +2,6 @@
 #include "cmd/agent.h"
 
 #include <signal.h>
-#include <stdio.h>
 #include <unistd.h>
 
 #define ANSWER_MS 2000

@@ -7,7 +7,6 @@
 #include <stdarg.h>
 #include <linux/landlock.h>
 #include <linux/openat2.h>
-#include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>

@@ -1,7 +1,6 @@
 /* cmd_exec.c - one task without a terminal: the answer on stdout, what happens on stderr, or events as JSON on stdout. */
 #include "cmd/agent.h"
 
-#include <stdio.h>
 #include <unistd.h>
 
 static int read_stdin(struct buf *out)

@@ -1,8 +1,6 @@
 /* cmd_log.c - the log itself: verify. The chain finds accidents; tampering shows only against a head kept elsewhere. */
 #include "cmd/agent.h"
 
-#include <stdio.h>
-
 static int count_event(void *arg, struct event *ev, struct err *e)
 {
     (void)ev;

@@ -2,8 +2,6 @@
 #include "cmd/agent.h"
 #include "core/turn.h"
 
-#include <stdio.h>
-
 static bool known_word(const char *word, const char *option)
 {
     static const char *const words[] = { "yes", "no", "done", "retry", "skip", "abort" };

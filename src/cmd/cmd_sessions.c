@@ -3,8 +3,6 @@
 #include "base/utf8.h"
 #include "cmd/agent.h"
 
-#include <stdio.h>
-
 #define SHOWN     50
 #define TITLE_MAX 60
 
@@ -15,12 +13,10 @@ static struct buf text_of(struct event *ev, const char *key)
     struct buf out = {0};
 
     if (ev && js_parse(ev->body, &b, NULL) == 0)
-        utf8_add_clean(&out, js_str(b, key));
+        utf8_add_printable(&out, js_str(b, key));
     event_unref(ev);
-    buf_addc(&out, 0);
-    out.n--;
     for (size_t i = 0; i < out.n; i++)
-        if ((unsigned char)out.p[i] < 0x20 || out.p[i] == 0x7f)
+        if (out.p[i] == '\n' || out.p[i] == '\t')
             out.p[i] = ' ';
     return out;
 }
@@ -62,7 +58,7 @@ static CO int print_row(struct agent *a, const struct session_row *row)
     }
     strftime(when, sizeof(when), "%Y-%m-%d %H:%M", localtime_r(&t, &tm));
     printf("%-11s %s  %-11s %6llu events  %.*s\n", row->id, when, state.n ? state.p : "open", (unsigned long long)events,
-           (int)utf8_cut(buf_str(&title), TITLE_MAX), title.p);
+           (int)utf8_cut(buf_str(&title), TITLE_MAX), buf_str(&title).p);
     return 0;
 }
 

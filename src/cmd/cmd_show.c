@@ -3,7 +3,6 @@
 #include "base/utf8.h"
 #include "cmd/agent.h"
 
-#include <stdio.h>
 #include <unistd.h>
 
 #define LINE_MAX_SHOWN 12               /* lines of a result */
@@ -17,30 +16,24 @@ struct telling {
     struct buf out;
 };
 
-/* Text for a terminal: what could move its cursor or change its colours is shown as a dot. */
-static void add_safe(struct buf *out, struct str text, const char *indent, size_t lines, size_t bytes)
+/* Text that others wrote, line by line. */
+static void add_text(struct buf *out, struct str text, const char *indent, size_t lines, size_t bytes)
 {
     cleanup(buf_done) struct buf clean = {0};
     size_t shown = 0, i = 0, end;
 
     while (text.n && text.p[text.n - 1] == '\n')
         text.n--;
-    utf8_add_clean(&clean, text);
+    utf8_add_printable(&clean, text);
     end = utf8_cut(buf_str(&clean), bytes);
     while (i < end && shown < lines) {
-        buf_adds(out, indent);
-        for (; i < end && clean.p[i] != '\n'; i++) {
-            unsigned char c = (unsigned char)clean.p[i];
+        const char *nl = memchr(clean.p + i, '\n', end - i);
+        size_t n = nl ? (size_t)(nl - clean.p) - i : end - i;
 
-            if (c == 0xc2 && i + 1 < end && (unsigned char)clean.p[i + 1] < 0xa0) {
-                buf_adds(out, ".");             /* a C1 control */
-                i++;
-            } else {
-                buf_addc(out, (c < 0x20 && c != '\t') || c == 0x7f ? '.' : (char)c);
-            }
-        }
+        buf_adds(out, indent);
+        buf_add(out, clean.p + i, n);
         buf_addc(out, '\n');
-        i++;
+        i += n + 1;
         shown++;
     }
     if (i < end || end < clean.n)
@@ -86,20 +79,20 @@ static void tell(struct telling *t, const struct event *ev, const json_t *b)
         break;
     case EV_USER:
         buf_adds(out, "user\n");
-        add_safe(out, js_str(b, "text"), "  ", SIZE_MAX, TEXT_MAX_SHOWN);
+        add_text(out, js_str(b, "text"), "  ", SIZE_MAX, TEXT_MAX_SHOWN);
         break;
     case EV_ANSWER:
         buf_addf(out, "answer (%lld tokens in, %lld cached, %lld out%s, %lld ms)\n",
                  (long long)js_int(usage, "in", 0), (long long)js_int(usage, "cached", 0), (long long)js_int(usage, "out", 0),
                  js_bool(usage, "estimated", false) ? ", estimated" : "", (long long)js_int(b, "ms", 0));
-        add_safe(out, js_str(b, "text"), "  ", SIZE_MAX, TEXT_MAX_SHOWN);
+        add_text(out, js_str(b, "text"), "  ", SIZE_MAX, TEXT_MAX_SHOWN);
         break;
     case EV_FAULT:
         buf_addf(out, "fault (%.*s)%s\n", STR(js_str(b, "class")), js_bool(b, "retry", false) ? ", tried again" : "");
-        add_safe(out, js_str(b, "why"), "  ", SIZE_MAX, TEXT_MAX_SHOWN);
+        add_text(out, js_str(b, "why"), "  ", SIZE_MAX, TEXT_MAX_SHOWN);
         if (js_str(b, "partial").n) {
             buf_adds(out, "  what had come of the answer:\n");
-            add_safe(out, js_str(b, "partial"), "    ", LINE_MAX_SHOWN, TEXT_MAX_SHOWN);
+            add_text(out, js_str(b, "partial"), "    ", LINE_MAX_SHOWN, TEXT_MAX_SHOWN);
         }
         break;
     case EV_INTENT:
@@ -108,14 +101,14 @@ static void tell(struct telling *t, const struct event *ev, const json_t *b)
     case EV_ASK:
         buf_addf(out, "%s %.*s: %.*s\n", str_is(js_str(b, "kind"), "decide") ? "in doubt: call" : "asked: may call",
                  STR(js_str(b, "call")), STR(js_str(b, "about")));
-        add_safe(out, js_str(b, "why"), "  ", SIZE_MAX, TEXT_MAX_SHOWN);
+        add_text(out, js_str(b, "why"), "  ", SIZE_MAX, TEXT_MAX_SHOWN);
         break;
     case EV_REPLY:
         buf_addf(out, "reply: %.*s=%.*s\n", STR(js_str(b, "call")), STR(js_str(b, "answer")));
         break;
     case EV_RESULT:
         buf_addf(out, "  result %.*s of %.*s\n", STR(js_str(b, "outcome")), STR(js_str(b, "call")));
-        add_safe(out, js_str(b, "text"), "  | ", LINE_MAX_SHOWN, TEXT_MAX_SHOWN);
+        add_text(out, js_str(b, "text"), "  | ", LINE_MAX_SHOWN, TEXT_MAX_SHOWN);
         break;
     case EV_END:
         buf_addf(out, "end: %.*s, %.*s (%lld requests, %lld calls, %lld tokens in, %lld out)\n", STR(js_str(b, "outcome")),
@@ -126,7 +119,7 @@ static void tell(struct telling *t, const struct event *ev, const json_t *b)
         break;
     default:
         buf_addf(out, "%s\n", kind_name(ev->kind));
-        add_safe(out, ev->body, "  ", LINE_MAX_SHOWN, TEXT_MAX_SHOWN);
+        add_text(out, ev->body, "  ", LINE_MAX_SHOWN, TEXT_MAX_SHOWN);
         break;
     }
 }

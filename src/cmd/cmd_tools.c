@@ -2,8 +2,6 @@
 #include "cmd/cmd.h"
 #include "core/harness.h"
 
-#include <stdio.h>
-
 #define BYTES_PER_TOKEN 4.2             /* of these texts, on average; only an estimate */
 
 int cmd_tools(struct invocation *in)

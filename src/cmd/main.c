@@ -1,8 +1,9 @@
 /* main.c - finds the subcommand and runs it. Nothing is opened here that a subcommand may not need. */
 #include "cmd/cmd.h"
 
+#include "base/utf8.h"
+
 #include <stdarg.h>
-#include <stdio.h>
 
 const struct command commands[] = {
 #define COMMAND(name, usage, about) { #name, cmd_##name, usage, about },
@@ -11,15 +12,27 @@ const struct command commands[] = {
 };
 const size_t ncommands = ARRAY_SIZE(commands);
 
+void print_safe(FILE *f, struct str text)
+{
+    cleanup(buf_done) struct buf out = {0};
+
+    utf8_add_printable(&out, text);
+    fwrite(buf_str(&out).p, 1, out.n, f);
+    fflush(f);
+}
+
 int fail(enum status status, const char *fmt, ...)
 {
+    cleanup(freep) char *text = NULL;
     va_list ap;
 
     va_start(ap, fmt);
-    fputs("rein: ", stderr);
-    vfprintf(stderr, fmt, ap);
-    fputc('\n', stderr);
+    if (vasprintf(&text, fmt, ap) < 0)
+        text = NULL;
     va_end(ap);
+    fputs("rein: ", stderr);
+    print_safe(stderr, str_of(text));           /* a server's words may be in it */
+    fputc('\n', stderr);
     return (int)status;
 }
 

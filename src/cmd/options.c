@@ -1,8 +1,6 @@
 /* options.c - every option, once: the flag, its help and its place come from the row. */
 #include "cmd/cmd.h"
 
-#include <stdio.h>
-
 enum type { TEXT, NUMBER, SWITCH, LIST };
 
 struct row {

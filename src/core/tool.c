@@ -98,17 +98,14 @@ void call_title(const struct tool *tool, const char *name, const json_t *args, s
     cleanup(buf_done) struct buf clean = {0};
     size_t n;
 
-    utf8_add_clean(out, str_head(str_of(name), TITLE_MAX));
+    utf8_add_printable(out, str_head(str_of(name), TITLE_MAX));
     if (!arg.n)
         return;
-    utf8_add_clean(&clean, arg);
+    utf8_add_printable(&clean, arg);
     n = utf8_cut(buf_str(&clean), TITLE_MAX);
     buf_addc(out, ' ');
-    for (size_t i = 0; i < n; i++) {
-        unsigned char ch = (unsigned char)clean.p[i];
-
-        buf_addc(out, ch < 0x20 || ch == 0x7f ? ' ' : (char)ch);     /* a title cannot move the cursor */
-    }
+    for (size_t i = 0; i < n; i++)
+        buf_addc(out, clean.p[i] == '\n' || clean.p[i] == '\t' ? ' ' : clean.p[i]);
     if (n < clean.n)
         buf_adds(out, "...");
 }

@@ -40,4 +40,14 @@ static void cut(void **state)
     assert_int_equal(utf8_align(s, 6), 6);
 }
 
-RUN(T(well_formed), T(cleaned), T(cut))
+static void printable(void **state)
+{
+    struct buf b = {0};
+
+    (void)state;
+    utf8_add_printable(&b, LIT("a\x1b[31m\r\n\tb\x7f\xc2\x9b" "c\xe2\x80\xae" "d\xe2\x81\xa6\xf3\xa0\x81\x81\xff\xe4\xb8\x96\xc3\xa9"));
+    assert_string_equal(b.p, "a.[31m.\n\tb..c.d..\xef\xbf\xbd\xe4\xb8\x96\xc3\xa9");
+    buf_done(&b);
+}
+
+RUN(T(well_formed), T(cleaned), T(cut), T(printable))
