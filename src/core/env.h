@@ -87,7 +87,8 @@ static inline CO int env_look(struct env *v, struct str path, struct env_stat *s
 
 /* Puts data in place of the file, all or nothing, durable when it returns 0: a temporary file beside it, fsync, rename,
  * fsync of the directory. Keeps mode and owner, writes through links, makes missing directories. -ESTALE when the content
- * is not what was expected. Not cut short by cancellation. */
+ * is not what was expected. -EUCLEAN: the file is in place, but a power failure may still take it back. Not cut short by
+ * cancellation. */
 static inline CO int env_write(struct env *v, const struct env_write *w, struct err *e)
 {
     return v->ops->write(v, w, e);

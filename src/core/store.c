@@ -37,7 +37,7 @@ static const char schema[] =
     "INSERT INTO session VALUES(0, 'ledger', 0, '', -1, 0);";
 
 enum statement {
-    ST_BEGIN, ST_COMMIT, ST_ROLLBACK, ST_EPOCH, ST_INSERT, ST_BLOB, ST_LOAD, ST_FIRST, ST_LAST, ST_MAX,
+    ST_BEGIN, ST_COMMIT, ST_ROLLBACK, ST_EPOCH, ST_TOP, ST_INSERT, ST_BLOB, ST_LOAD, ST_FIRST, ST_LAST, ST_MAX,
 };
 
 static const char *const statement_sql[ST_MAX] = {
@@ -45,6 +45,7 @@ static const char *const statement_sql[ST_MAX] = {
     [ST_COMMIT] = "COMMIT",
     [ST_ROLLBACK] = "ROLLBACK",
     [ST_EPOCH] = "SELECT epoch FROM lease WHERE session = ?1",
+    [ST_TOP] = "SELECT max(key) FROM event WHERE key BETWEEN ?1 AND ?2",
     [ST_INSERT] = "INSERT INTO event(key, time, kind, cause, labels, salt, body, blob, hash)"
                   " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     [ST_BLOB] = "INSERT INTO blob(hash, data) VALUES(?1, ?2) ON CONFLICT DO NOTHING",
@@ -192,20 +193,33 @@ static int insert_event(struct store *s, int64_t key, const struct event *ev)
     return step(s, st);
 }
 
-/* 0, -ESTALE, or -EIO with the database's own error set. */
+/* The one integer that a query gives, 0 for none. */
+static int64_t query(sqlite3_stmt *st)
+{
+    int64_t v = st && sqlite3_step(st) == SQLITE_ROW ? sqlite3_column_int64(st, 0) : 0;
+
+    if (st)
+        sqlite3_reset(st);
+    return v;
+}
+
+/* 0, -ESTALE, -ENOLINK, or -EIO with the database's own error set. */
 static int append_one(struct store *s, struct op *op)
 {
-    sqlite3_stmt *st = statement(s, ST_EPOCH);
-    uint64_t epoch = 0;
+    sqlite3_stmt *epoch = statement(s, ST_EPOCH), *top = statement(s, ST_TOP);
+    int64_t key = op->lease.key, first = EVENT_KEY(key, op->evs[0]->seq), last;
 
-    if (!st)
+    if (!epoch || !top)
         return -EIO;
-    sqlite3_bind_int64(st, 1, op->lease.key);
-    if (sqlite3_step(st) == SQLITE_ROW)
-        epoch = (uint64_t)sqlite3_column_int64(st, 0);
-    sqlite3_reset(st);
-    if (epoch != op->lease.epoch)
+    sqlite3_bind_int64(epoch, 1, key);
+    if ((uint64_t)query(epoch) != op->lease.epoch)
         return err_set(&op->e, -ESTALE, "another rein drives this session now; this one writes no more");
+    sqlite3_bind_int64(top, 1, EVENT_KEY(key, 0));
+    sqlite3_bind_int64(top, 2, first);
+    last = query(top);
+    /* Appends are handed over without waiting for the one before: when that failed, this one would leave a gap. */
+    if (first != (last ? last : EVENT_KEY(key, 0)) + 1)
+        return err_set(&op->e, -ENOLINK, "the events before this one were not written");
     for (size_t i = 0; i < op->nevs; i++)
         if (insert_event(s, op->lease.key, op->evs[i]) < 0)
             return -EIO;

@@ -337,7 +337,10 @@ static int write_file(struct file_job *j)
         unlinkat(dir, j->temp, 0);
         return r;
     }
-    return fsync(dir) < 0 ? say(j, -errno, "cannot make durable: the directory of ") : 0;
+    if (fsync(dir) < 0)
+        return err_set(&j->e, -EUCLEAN, "%s was changed, but its directory could not be synced (%s): a power failure may undo "
+                       "the change", j->path, strerror(errno));
+    return 0;
 }
 
 static void write_run(struct job *job)

@@ -114,6 +114,7 @@ static void make_ready(struct fiber *f)
     else
         rt.ready_head = f;
     rt.ready_tail = f;
+    loop_stir();
 }
 
 /* From the running fiber to the loop. Comes back when the loop resumes it; from a dead fiber never. */

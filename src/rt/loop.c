@@ -9,12 +9,24 @@ static struct {
     bool running;
     void (*on_signal)(int);
     uv_signal_t signal[ARRAY_SIZE(signals)];
+    uv_idle_t idle;
 } loop;
 
 uv_loop_t *loop_uv(void)
 {
     assert(loop.running);
     return &loop.uv;
+}
+
+static void nothing(uv_idle_t *i)
+{
+    (void)i;
+}
+
+/* uv_run() runs timers that are due before it polls: without this it would then sleep with a fiber ready. */
+void loop_stir(void)
+{
+    uv_idle_start(&loop.idle, nothing);
 }
 
 static void on_signal(uv_signal_t *s, int signo)
@@ -46,9 +58,12 @@ int loop_run(fiber_fn *fn, void *arg, void (*on_signal_fn)(int signo))
         uv_unref((uv_handle_t *)&loop.signal[i]);
     }
 
+    uv_idle_init(&loop.uv, &loop.idle);
     scope_go(&all, "main", fn, arg);
-    while (fiber_run_ready() > 0)
+    while (fiber_run_ready() > 0) {
+        uv_idle_stop(&loop.idle);
         uv_run(&loop.uv, UV_RUN_ONCE);
+    }
 
     uv_walk(&loop.uv, close_left, NULL);
     uv_run(&loop.uv, UV_RUN_DEFAULT);

@@ -66,6 +66,10 @@ CO int change_run(struct call *c)
     struct err e = {0};
     int r = env_write(c->env, &w, &e);
 
+    if (r == -EUCLEAN) {
+        result_file(c->result, ch->path, &after);
+        return result_fail(c->result, r, "%s: %s", c->tool->name, e.msg);
+    }
     if (r < 0)
         return result_fail(c->result, r, "%s: %s; nothing was changed", c->tool->name, e.msg);
     buf_add_str(&c->result->text, buf_str(&ch->note));

@@ -44,6 +44,13 @@ def test_http():
     run("http")
 
 
+def test_errors():
+    """The same calls fail instead: one alone, or all from one on."""
+    for name in ("edits", "writes", "commands", "http"):
+        points, stats = sweep.error_sweep(name, None if FULL else 40, SEED)
+        print(f"crash/errors: {name}: {points} errors, 0 violations, outcomes {stats}", flush=True)
+
+
 def test_killed_in_a_stream():
     """Killed after each chunk of an answer that calls a command: the answer is asked for again, the command runs once."""
     full = chunks(call("bash", {"command": "echo x >> count"}, words="I will count."))
@@ -73,6 +80,8 @@ def test_killed_in_a_stream():
 DEFECTS = {
     "intent after effect": ("src/core/calls.c", "    if (runs[0]->call.tool->effect == EFFECT_PURE) {\n        log_flush(&s->log);",
                             "    if (runs[0]->call.tool->effect) {\n        (void)e;", "commands"),
+    "gap after a failed append": ("src/core/store.c", "    if (first != (last ? last : EVENT_KEY(key, 0)) + 1)\n",
+                                  "    if (first < last)\n", "edits"),
     "opaque calls repeated": ("src/core/view.c", 'c->pure = str_is(js_str(b, "effect"), "pure");', "c->pure = true;", "commands"),
     "told before commit": ("src/core/log.c", "    l->under_way++;\n",
                            "    for (size_t i = 0; i < b->n && l->durable; i++)\n        l->durable(l->durable_arg, b->evs[i]);\n"
@@ -101,6 +110,8 @@ def planted(name):
             out = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
             check(out.returncode == 0, out.stdout.decode()[-2000:])
         try:
+            if name.startswith("gap"):
+                sweep.error_sweep(scenario, None, SEED, os.path.join(build, "rein"))
             sweep.sweep(scenario, None, SEED, os.path.join(build, "rein"))
         except sweep.Violation as e:
             print(f"crash/defect: {name}: found: {str(e)[:140]}", flush=True)
@@ -110,6 +121,10 @@ def planted(name):
 
 def test_defect_intent_after_effect():
     planted("intent after effect")
+
+
+def test_defect_gap():
+    planted("gap after a failed append")
 
 
 def test_defect_opaque_repeated():

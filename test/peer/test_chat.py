@@ -10,6 +10,10 @@ import time
 from lib.mock import Mock, call, calls, chunks, text
 from lib.rein import Place, check, story
 
+class Skip(Exception):
+    pass
+
+
 KEY = "sk-test-1234567890abcdef"
 
 
@@ -79,6 +83,16 @@ def test_unreachable():
         check(len(story(place.events(), "fault")) == 2, "one retry")
         out = place.rein("resume", "--last", "--base-url", mock.url)
         check(out.returncode == 0 and out.stdout == b"hi\n", out)
+
+
+def test_no_network():
+    """A connection that fails at once, inside the library, is noticed at once each time."""
+    if subprocess.run(["unshare", "-n", "true"], stderr=subprocess.DEVNULL, check=False).returncode:
+        raise Skip("no right to make a network namespace")
+    with Place() as place:
+        out = subprocess.run(["unshare", "-n", place.binary, "exec", "--model", "m", "--base-url", "http://127.0.0.1:9/v1", "go"],
+                             cwd=place.work, env=place.env, stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False)
+        check(out.returncode == 5 and len(story(place.events(), "fault")) == 2, out)
 
 
 def once(bad, good):

@@ -159,6 +159,33 @@ static CO int times_out(void *arg)
     return gate_wait(&g, "an open gate", 0) == 7 && !g.open ? 0 : -1;
 }
 
+static struct gate by_timer;
+
+static void open_by_timer(uv_timer_t *t)
+{
+    gate_open(&by_timer, 0);
+    uv_close((uv_handle_t *)t, NULL);
+}
+
+/* A gate that a timer opens before the loop polls: the loop may not sleep on it. */
+static CO int woken_by_timer(void *arg)
+{
+    static uv_timer_t t;
+
+    (void)arg;
+    for (int i = 0; i < 20; i++) {
+        int r;
+
+        uv_timer_init(loop_uv(), &t);
+        uv_timer_start(&t, open_by_timer, 0, 0);
+        r = gate_wait(&by_timer, "a timer of the loop's", 3000);
+        if (r < 0)
+            return r;
+        fiber_sleep(1);
+    }
+    return 0;
+}
+
 struct slow {
     struct job job;
     int *freed;
@@ -222,6 +249,7 @@ static void scopes(void **state)
     assert_int_equal(on_loop(cancels_deep), 0);
     assert_int_equal(on_loop(shield), 0);
     assert_int_equal(on_loop(times_out), 0);
+    assert_int_equal(on_loop(woken_by_timer), 0);
 }
 
 static void jobs(void **state)
