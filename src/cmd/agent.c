@@ -1,6 +1,7 @@
 #include "cmd/agent.h"
 
 #include "base/path.h"
+#include "base/utf8.h"
 #include "core/policy.h"
 #include "core/turn.h"
 #include "env/local.h"
@@ -10,6 +11,8 @@
 #include <limits.h>
 #include <signal.h>
 #include <unistd.h>
+
+#define RESULT_SHOWN 200                /* bytes of a result's first line */
 
 struct service {
     const char *name, *api, *base_url, *key_env;
@@ -317,6 +320,7 @@ CO int agent_open(struct agent *a, struct session_row *row)
     r = read_recorded(a, row, &rec, &e);
     r = r < 0 ? fail(STATUS_FAILED, "%s", e.msg) : open_recorded(a, row, &rec);
     json_decref(rec.body);
+    session_row_done(row);
     return r;
 }
 
@@ -349,7 +353,8 @@ static void print_result(const json_t *b)
     struct str text = js_str(b, "text");
 
     fprintf(stderr, "  %.*s: ", STR(js_str(b, "outcome")));
-    print_safe(stderr, str_head(text, strcspn(text.p, "\n")));
+    text = str_head(text, strcspn(text.p, "\n"));
+    print_safe(stderr, str_head(text, utf8_cut(text, RESULT_SHOWN)));
     fputc('\n', stderr);
 }
 

@@ -3,7 +3,9 @@
 
 #include "base/utf8.h"
 
+#include <fcntl.h>
 #include <stdarg.h>
+#include <unistd.h>
 
 const struct command commands[] = {
 #define COMMAND(name, usage, about) { #name, cmd_##name, usage, about },
@@ -105,6 +107,14 @@ static int choose(struct invocation *in)
     return 0;
 }
 
+/* A descriptor below 3 that is closed would be taken by the first file that is opened, and written to as if it were a screen. */
+static void open_standard(void)
+{
+    for (int fd = 0; fd <= 2; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0)
+            _exit(STATUS_FAILED);
+}
+
 int main(int argc, char **argv)
 {
     struct invocation in = {0};
@@ -112,6 +122,7 @@ int main(int argc, char **argv)
     char **args = xcalloc((size_t)argc + 1, sizeof(*args));
     int r;
 
+    open_standard();
     in.args = args;
     r = options_parse(&in.opt, argv + 1, (size_t)argc - 1, in.args, &in.nargs, &e);
     r = r < 0 ? fail(STATUS_USAGE, "%s", e.msg) : choose(&in);

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #define HEADERS_MAX  ((size_t)64 << 10)
-#define INCOMING_MAX ((size_t)16 << 20)     /* bytes that wait for their reader */
+#define INCOMING_MAX ((size_t)2 << 20)      /* bytes that wait for their reader; with more the transfer pauses */
 #define CA_DIRECTORY "/etc/ssl/certs"       /* hashed; reading the bundle instead costs 15 ms of the first request */
 
 /* Every function of the library that is used, as X(result, name, arguments). */
@@ -22,6 +22,7 @@
     X(CURLcode, curl_easy_setopt, (CURL *, CURLoption, ...))                                    \
     X(CURLcode, curl_easy_getinfo, (CURL *, CURLINFO, ...))                                     \
     X(const char *, curl_easy_strerror, (CURLcode))                                             \
+    X(CURLcode, curl_easy_pause, (CURL *, int))                                                 \
     X(void, curl_easy_cleanup, (CURL *))                                                        \
     X(CURLM *, curl_multi_init, (void))                                                         \
     X(CURLMcode, curl_multi_setopt, (CURLM *, CURLMoption, ...))                                \
@@ -57,7 +58,7 @@ struct http {
     size_t nbody, at, at_byte;
     struct buf in, head;
     struct gate ready;
-    bool head_done, ended, overflow;
+    bool head_done, ended, paused;
     CURLcode result;
     int64_t idle_ms;
     char error[CURL_ERROR_SIZE];
@@ -248,11 +249,12 @@ static size_t on_body(char *p, size_t size, size_t n, void *arg)
     struct http *h = arg;
 
     h->head_done = true;
-    if (buf_add(&h->in, p, size * n) < 0) {
-        h->overflow = true;
-        return 0;
-    }
     gate_open(&h->ready, 0);
+    if (h->in.n > INCOMING_MAX) {
+        h->paused = true;
+        return CURL_WRITEFUNC_PAUSE;
+    }
+    buf_add(&h->in, p, size * n);
     return size * n;
 }
 
@@ -315,10 +317,6 @@ static int transfer_error(struct http *h, struct err *e)
     case CURLE_UNSUPPORTED_PROTOCOL:
     case CURLE_URL_MALFORMAT:
         return err_set(e, -EINVAL, "%s", text);
-    case CURLE_WRITE_ERROR:
-        if (h->overflow)
-            return err_set(e, -E2BIG, "more than %zu MiB of the answer wait to be read", INCOMING_MAX >> 20);
-        return err_set(e, -EPROTO, "%s", text);
     case CURLE_WEIRD_SERVER_REPLY:
     case CURLE_BAD_CONTENT_ENCODING:
         return err_set(e, -EPROTO, "%s", text);
@@ -337,7 +335,6 @@ CO int http_open(const struct http_req *req, struct http **ret, long *ret_status
     if (r < 0)
         return r;
     h = xcalloc(1, sizeof(*h));
-    h->in.max = INCOMING_MAX;
     h->head.max = HEADERS_MAX;
     h->body = req->body;
     h->nbody = req->nbody;
@@ -411,6 +408,11 @@ CO ssize_t http_read(struct http *h, struct buf *into, struct err *e)
     n = (ssize_t)h->in.n;
     r = buf_add_str(into, buf_str(&h->in));
     buf_clear(&h->in);
+    if (h->paused) {
+        h->paused = false;
+        lib.curl_easy_pause(h->easy, CURLPAUSE_CONT);
+        finish_transfers();
+    }
     return r < 0 ? err_set(e, r, "the answer is larger than %zu bytes", into->max) : n;
 }
 

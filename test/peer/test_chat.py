@@ -207,6 +207,13 @@ def test_hostile_bytes():
         check(shown.returncode == 0 and b"\x1b" not in shown.stdout, "an escape reached the terminal")
 
 
+def test_answer_too_large():
+    """Forty megabytes of stream: refused at the limit, in bounded memory, without a second try."""
+    with Place() as place, Mock([text("a" * 2000000)]) as mock:
+        out = run(place, mock, "go")
+        check(out.returncode == 5 and b"larger than" in out.stderr and len(mock.bodies) == 1, out.stderr)
+
+
 def test_interrupt_in_stream():
     """SIGINT on a silent socket: status 130 at once, and the session goes on later."""
     silent = threading.Event()

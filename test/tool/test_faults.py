@@ -174,6 +174,35 @@ def test_modes_without_a_box():
         one_sentence(place.rein("exec", "--mode", "wild", "--model", model, "go"), 2, "no mode")
 
 
+def test_closed_descriptors():
+    """Without standard input, output and error nothing is written into a file that took their place."""
+    with Place() as place:
+        model = place.script("say hi")
+        out = subprocess.run(f"{place.binary} exec --model {model} go <&- >&- 2>&-", shell=True, cwd=place.work, env=place.env, check=False)
+        check(out.returncode == 0, out)
+        check(place.rein("log", "verify", "--last").returncode == 0)
+
+
+def test_many_at_once():
+    """Twenty first starts on one new store."""
+    with Place() as place:
+        model = place.script('call bash {"command": "echo x"}\n--\nsay ok\n')
+        runs = [place.start("exec", "--mode", "open", "--model", model, "go") for _ in range(20)]
+        for run in runs:
+            _, err = run.communicate(timeout=60)
+            check(run.returncode == 0, err)
+        check(len(place.rein("sessions", "--json").stdout.splitlines()) == 20)
+
+
+def test_workspace_gone():
+    with Place() as place:
+        check(exec_script(place, "say hi").returncode == 0)
+        os.rename(place.work, place.work + "-moved")
+        out = subprocess.run([place.binary, "resume", "--last", "more"], cwd="/", env=place.env, capture_output=True, check=False)
+        one_sentence(out, 2, "No such file or directory")
+        os.rename(place.work + "-moved", place.work)
+
+
 def test_usage():
     with Place() as place:
         for args, words in ((["exec", "go"], "--model"), (["exec", "--model"], "needs a value"), (["fly"], "no command"),
