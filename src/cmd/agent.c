@@ -1,7 +1,6 @@
 #include "cmd/agent.h"
 
 #include "base/path.h"
-#include "base/utf8.h"
 #include "core/policy.h"
 #include "core/turn.h"
 #include "env/local.h"
@@ -11,8 +10,6 @@
 #include <limits.h>
 #include <signal.h>
 #include <unistd.h>
-
-#define RESULT_SHOWN 200                /* bytes of a result's first line */
 
 struct service {
     const char *name, *api, *base_url, *key_env;
@@ -101,11 +98,17 @@ CO int agent_store(struct agent *a, enum store_mode mode, struct err *e)
     return store_open(a->home, mode, &a->store, e);
 }
 
-CO int agent_find(struct agent *a, const char *arg, struct session_row *ret, struct err *e)
+CO int agent_find(struct agent *a, enum store_mode mode, const char *arg, struct session_row *ret)
 {
+    struct err e = {0};
+    int r;
+
     if (!arg && !a->in->opt.last)
-        return err_set(e, -EINVAL, "say which session: an ID, or --last; `rein sessions` lists them");
-    return store_find(a->store, arg, ret, e);
+        return fail(STATUS_USAGE, "say which session: an ID, or --last; `rein sessions` lists them");
+    r = agent_store(a, mode, &e);
+    if (r == 0)
+        r = store_find(a->store, arg, ret, &e);
+    return r < 0 ? fail(r == -ENOENT || r == -ENOTUNIQ ? STATUS_USAGE : STATUS_FAILED, "%s", e.msg) : 0;
 }
 
 static const struct service *service_of(const char *model)
@@ -172,14 +175,11 @@ static int find_cwd(struct agent *a, const char *dir, struct err *e)
     return 0;
 }
 
-static void on_event(void *arg, const struct event *ev);
-static void on_delta(void *arg, enum delta what, struct str text);
-
 static struct equipment equipment(struct agent *a)
 {
     return (struct equipment){
         .provider = a->provider, .model = &a->model, .harness = a->harness, .env = a->env,
-        .observer = { on_event, on_delta, a },
+        .observer = { print_event, print_delta, a },
     };
 }
 
@@ -324,100 +324,6 @@ CO int agent_open(struct agent *a, struct session_row *row)
     return r;
 }
 
-/* What a person sees of a session that runs. */
-
-static void on_delta(void *arg, enum delta what, struct str text)
-{
-    struct agent *a = arg;
-
-    if (what == DELTA_TEXT && !a->in->opt.json && isatty(STDOUT_FILENO))
-        print_safe(stdout, text);
-}
-
-static void print_call(struct agent *a, const json_t *b)
-{
-    const struct call_view *c = view_call(&a->session->view, js_str(b, "call"));
-    cleanup(json_unrefp) json_t *args = NULL;
-    cleanup(buf_done) struct buf title = {0};
-
-    if (!c)
-        return;
-    js_parse((struct str){ c->args, c->args_len }, &args, NULL);
-    call_title(tool_find(str_of(c->name)), c->name, args, &title);
-    fprintf(stderr, "> %s\n", title.p);
-}
-
-/* Of a result that is not well its first line. */
-static void print_result(const json_t *b)
-{
-    struct str text = js_str(b, "text");
-
-    fprintf(stderr, "  %.*s: ", STR(js_str(b, "outcome")));
-    text = str_head(text, strcspn(text.p, "\n"));
-    print_safe(stderr, str_head(text, utf8_cut(text, RESULT_SHOWN)));
-    fputc('\n', stderr);
-}
-
-static void on_event(void *arg, const struct event *ev)
-{
-    struct agent *a = arg;
-    cleanup(json_unrefp) json_t *b = NULL;
-
-    if (a->in->opt.json) {
-        cleanup(buf_done) struct buf line = {0};
-
-        event_json(&line, a->session->log.row.id, ev);
-        buf_addc(&line, '\n');
-        fwrite(line.p, 1, line.n, stdout);
-        fflush(stdout);
-        return;
-    }
-    if (ev->kind != EV_ANSWER && ev->kind != EV_INTENT && ev->kind != EV_RESULT && ev->kind != EV_FAULT)
-        return;
-    js_parse(ev->body, &b, NULL);
-    if (ev->kind == EV_ANSWER) {
-        buf_clear(&a->answer);
-        buf_add_str(&a->answer, js_str(b, "text"));
-    }
-    if (a->in->opt.quiet)
-        return;
-    if (ev->kind == EV_INTENT)
-        print_call(a, b);
-    else if (ev->kind == EV_RESULT && !str_is(js_str(b, "outcome"), "ok"))
-        print_result(b);
-    else if (ev->kind == EV_FAULT)
-        fail(STATUS_MODEL, "%.*s%s", STR(js_str(b, "why")), js_bool(b, "retry", false) ? "; trying again" : "");
-}
-
-/* Lists what waits for a person, and how to answer. */
-static CO void print_waiting(struct agent *a)
-{
-    const struct view *v = &a->session->view;
-    const char *id = a->session->log.row.id;
-    bool asked = false, doubt = false;
-
-    for (size_t i = 0; i < v->ncalls; i++) {
-        const struct call_view *c = &v->calls[i];
-        cleanup(json_unrefp) json_t *args = NULL;
-        cleanup(buf_done) struct buf title = {0};
-        char name[CALL_NAME_MAX];
-
-        if (c->state != CALL_ASKED && c->state != CALL_UNKNOWN)
-            continue;
-        asked |= c->state == CALL_ASKED;
-        doubt |= c->state == CALL_UNKNOWN;
-        js_parse((struct str){ c->args, c->args_len }, &args, NULL);
-        call_title(tool_find(str_of(c->name)), c->name, args, &title);
-        fprintf(stderr, "rein: call %s %s: %s\n", call_name(c, name),
-                c->state == CALL_ASKED ? "waits for approval" : "is in doubt", title.p);
-    }
-    if (asked)
-        fprintf(stderr, "rein: answer with: rein resume %s --answer CALL=yes or =no (or all=yes)\n", id);
-    if (doubt)
-        fprintf(stderr, "rein: decide with: rein resume %s --decide CALL=done, =retry, =skip or =abort; rein show %s says what "
-                "is known\n", id, id);
-}
-
 /* What this run cost, for whoever wants to see that it does not grow with the session. */
 static void write_stats(struct agent *a)
 {
@@ -502,13 +408,7 @@ CO int agent_drive(struct agent *a)
         return STATUS_FAILED;
 
     status = end_status(a);
-    if (!a->in->opt.json) {
-        if (!isatty(STDOUT_FILENO))
-            fwrite(buf_str(&a->answer).p, 1, a->answer.n, stdout);
-        if (a->answer.n && a->answer.p[a->answer.n - 1] != '\n')
-            putchar('\n');
-        fflush(stdout);
-    }
+    print_answer(a);
     if (status == STATUS_DECISION)
         print_waiting(a);
     else if (status != STATUS_DONE)

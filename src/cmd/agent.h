@@ -25,12 +25,18 @@ int agent_main(struct invocation *in, CO int (*fn)(struct agent *a));
 /* Opens the store. */
 CO int agent_store(struct agent *a, enum store_mode mode, struct err *e);
 
-/* The row that ID, or --last, names. `arg` may be NULL. */
-CO int agent_find(struct agent *a, const char *arg, struct session_row *ret, struct err *e);
+/* Opens the store and finds the session that an ID (may be NULL), or --last, names. The status on failure, else 0. */
+CO int agent_find(struct agent *a, enum store_mode mode, const char *arg, struct session_row *ret);
 
 /* A new session from the options, or an existing one with what the options change. The status on failure, else 0. */
 CO int agent_create(struct agent *a);
 CO int agent_open(struct agent *a, struct session_row *row);
+
+/* An observer's functions, and what is printed at the end: the answer, and the calls that wait for a person. */
+void print_event(void *agent, const struct event *ev);
+void print_delta(void *agent, enum delta what, struct str text);
+void print_answer(struct agent *a);
+void print_waiting(struct agent *a);
 
 /* Runs the session until it ends or waits, prints what there is to print, and returns the exit status. */
 CO int agent_drive(struct agent *a);

@@ -20,11 +20,9 @@ static CO int verify_main(struct agent *a)
 
     if (a->in->nargs < 1 || strcmp(a->in->args[0], "verify") != 0 || a->in->nargs > 2)
         return fail(STATUS_USAGE, "log takes: verify ID, or verify --last");
-    r = agent_store(a, STORE_READ, &e);
-    if (r == 0)
-        r = agent_find(a, a->in->args[1], &row, &e);
-    if (r < 0)
-        return fail(r == -EINVAL || r == -ENOENT || r == -ENOTUNIQ ? STATUS_USAGE : STATUS_FAILED, "%s", e.msg);
+    r = agent_find(a, STORE_READ, a->in->args[1], &row);
+    if (r != 0)
+        return r;
     log_init(&log, a->store, &row);
     r = log_read(&log, count_event, &n, &e);
     if (a->in->opt.json)

@@ -41,12 +41,9 @@ static CO int resume_main(struct agent *a)
 
     if (a->in->nargs > skip + 1)
         return fail(STATUS_USAGE, "resume takes one session and one prompt; put the prompt in quotes");
-    r = agent_store(a, STORE_WRITE, &e);
+    r = agent_find(a, STORE_WRITE, id, &row);
     if (r == 0)
-        r = agent_find(a, id, &row, &e);
-    if (r < 0)
-        return fail(r == -EINVAL || r == -ENOENT || r == -ENOTUNIQ ? STATUS_USAGE : STATUS_FAILED, "%s", e.msg);
-    r = agent_open(a, &row);
+        r = agent_open(a, &row);
     if (r != 0)
         return r;
 

@@ -161,11 +161,9 @@ static CO int show_main(struct agent *a)
 
     if (a->in->nargs > 1)
         return fail(STATUS_USAGE, "show takes one session");
-    r = agent_store(a, STORE_READ, &e);
-    if (r == 0)
-        r = agent_find(a, a->in->args[0], &row, &e);
-    if (r < 0)
-        return fail(r == -EINVAL || r == -ENOENT || r == -ENOTUNIQ ? STATUS_USAGE : STATUS_FAILED, "%s", e.msg);
+    r = agent_find(a, STORE_READ, a->in->args[0], &row);
+    if (r != 0)
+        return r;
     t.id = row.id;
     log_init(&log, a->store, &row);
     r = log_read(&log, show_event, &t, &e);

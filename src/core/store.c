@@ -1,28 +1,20 @@
 /* store.c - see store.h. An operation is a struct op: queued, run on the thread, answered on the loop. Appends that wait
  * side by side share one transaction. */
-#include "core/store.h"
+#include "core/store_impl.h"
 
 #include "base/clock.h"
 #include "base/path.h"
-#include "rt/loop.h"
 
 #include <fcntl.h>
-#include <pthread.h>
 #include <sched.h>
-#include <sqlite3.h>
 #include <stdio.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define BUSY_STEP_US    500
 #define BUSY_LIMIT_MS   10000
 #define APPLICATION_ID  0x7265696e      /* "rein" */
-#define NAMES_SHOWN     5
 #define SPIN_NS         50000
-
-/* 2^31 sessions of 2^32 events. */
-#define EVENT_KEY(session, seq) ((session) << 32 | (int64_t)(seq))
 
 static const char schema[] =
     "CREATE TABLE session(key INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, created INTEGER NOT NULL,"
@@ -35,10 +27,6 @@ static const char schema[] =
     "CREATE TABLE lease(session INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, pid INTEGER NOT NULL,"
     " since INTEGER NOT NULL);"
     "INSERT INTO session VALUES(0, 'ledger', 0, '', -1, 0);";
-
-enum statement {
-    ST_BEGIN, ST_COMMIT, ST_ROLLBACK, ST_EPOCH, ST_TOP, ST_INSERT, ST_BLOB, ST_LOAD, ST_FIRST, ST_LAST, ST_MAX,
-};
 
 static const char *const statement_sql[ST_MAX] = {
     [ST_BEGIN] = "BEGIN IMMEDIATE",
@@ -56,42 +44,9 @@ static const char *const statement_sql[ST_MAX] = {
     [ST_LAST] = "SELECT " COLUMNS " ORDER BY e.key DESC LIMIT 1",
 };
 
-struct op {
-    struct op *next;
-    int (*run)(struct store *s, struct op *op);     /* on the thread; NULL for an append and for the end */
-    void *arg;
-    int result;
-    struct err e;
-    struct gate done;
-    bool stop;
-    /* An append; the op is on the heap then. */
-    struct lease lease;
-    struct event *const *evs;
-    size_t nevs;
-    store_done_fn *then;
-    void *then_arg;
-};
-
-struct store {
-    char *home;
-    enum store_mode mode;
-    sqlite3 *db;
-    sqlite3_stmt *st[ST_MAX];
-    int lock_fd;                        /* one byte per session: F_OFD_SETLK, dropped by the kernel with its owner */
-    struct store_stats stats;
-
-    pthread_t thread;
-    pthread_mutex_t mutex;
-    pthread_cond_t wake;
-    struct op *queue, **queue_end;      /* to the thread, under the mutex */
-    struct op *done;                    /* from the thread, under the mutex */
-    uv_async_t async;
-    struct gate closed;
-};
-
 /* The thread's side. */
 
-static int db_error(struct store *s, struct err *e, const char *what)
+int store_error(struct store *s, struct err *e, const char *what)
 {
     int code = s->db ? sqlite3_errcode(s->db) : SQLITE_NOMEM, sys = s->db ? sqlite3_system_errno(s->db) : 0;
 
@@ -130,19 +85,17 @@ static int on_busy(void *arg, int tries)
     return tries < BUSY_LIMIT_MS * 1000 / BUSY_STEP_US;
 }
 
-static sqlite3_stmt *statement(struct store *s, enum statement i)
+sqlite3_stmt *store_statement(struct store *s, enum statement i)
 {
     if (!s->st[i])
         sqlite3_prepare_v3(s->db, statement_sql[i], -1, SQLITE_PREPARE_PERSISTENT, &s->st[i], NULL);
     return s->st[i];
 }
 
-/* Runs a statement without rows whose parameters are bound. */
-static int step(struct store *s, sqlite3_stmt *st)
+int store_step(sqlite3_stmt *st)
 {
     int r = st ? sqlite3_step(st) : SQLITE_ERROR;
 
-    (void)s;
     if (st) {
         sqlite3_reset(st);
         sqlite3_clear_bindings(st);
@@ -152,7 +105,7 @@ static int step(struct store *s, sqlite3_stmt *st)
 
 static int run(struct store *s, enum statement i)
 {
-    return step(s, statement(s, i));
+    return store_step(store_statement(s, i));
 }
 
 static void rollback(struct store *s)
@@ -163,7 +116,7 @@ static void rollback(struct store *s)
 
 static int insert_event(struct store *s, int64_t key, const struct event *ev)
 {
-    sqlite3_stmt *st = statement(s, ST_INSERT);
+    sqlite3_stmt *st = store_statement(s, ST_INSERT);
     bool blob = ev->body.n > EVENT_BLOB_MIN;
 
     if (!st)
@@ -176,13 +129,13 @@ static int insert_event(struct store *s, int64_t key, const struct event *ev)
     sqlite3_bind_blob(st, 6, ev->salt, EVENT_SALT, SQLITE_STATIC);
     if (blob) {
         struct hash h = hash_bytes(ev->body);
-        sqlite3_stmt *bs = statement(s, ST_BLOB);
+        sqlite3_stmt *bs = store_statement(s, ST_BLOB);
 
         if (!bs)
             return -EIO;
         sqlite3_bind_blob(bs, 1, h.b, HASH_SIZE, SQLITE_TRANSIENT);
         sqlite3_bind_blob64(bs, 2, ev->body.p, ev->body.n, SQLITE_STATIC);
-        if (step(s, bs) < 0)
+        if (store_step(bs) < 0)
             return -EIO;
         sqlite3_bind_blob(st, 8, h.b, HASH_SIZE, SQLITE_TRANSIENT);
     } else {
@@ -190,7 +143,7 @@ static int insert_event(struct store *s, int64_t key, const struct event *ev)
     }
     sqlite3_bind_blob(st, 9, ev->hash.b, HASH_SIZE, SQLITE_STATIC);
     s->stats.events_written++;
-    return step(s, st);
+    return store_step(st);
 }
 
 /* The one integer that a query gives, 0 for none. */
@@ -206,7 +159,7 @@ static int64_t query(sqlite3_stmt *st)
 /* 0, -ESTALE, -ENOLINK, or -EIO with the database's own error set. */
 static int append_one(struct store *s, struct op *op)
 {
-    sqlite3_stmt *epoch = statement(s, ST_EPOCH), *top = statement(s, ST_TOP);
+    sqlite3_stmt *epoch = store_statement(s, ST_EPOCH), *top = store_statement(s, ST_TOP);
     int64_t key = op->lease.key, first = EVENT_KEY(key, op->evs[0]->seq), last;
 
     if (!epoch || !top)
@@ -241,7 +194,7 @@ static void append_group(struct store *s, struct op *first, struct op *end)
     if (r == 0)
         r = run(s, ST_COMMIT);
     if (r < 0) {
-        r = db_error(s, &e, "an append");
+        r = store_error(s, &e, "an append");
         rollback(s);
         for (struct op *op = first; op != end; op = op->next) {
             op->result = r;
@@ -330,7 +283,7 @@ static void hand_over(struct store *s, struct op *op)
     pthread_mutex_unlock(&s->mutex);
 }
 
-static CO int submit(struct store *s, struct op *op, struct err *e)
+CO int store_submit(struct store *s, struct op *op, struct err *e)
 {
     hand_over(s, op);
     fiber_shield();
@@ -364,7 +317,7 @@ static int sync_dir(const char *path)
 
 static int exec(struct store *s, const char *sql, struct err *e)
 {
-    return sqlite3_exec(s->db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : db_error(s, e, "opening");
+    return sqlite3_exec(s->db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : store_error(s, e, "opening");
 }
 
 static int64_t pragma_int(struct store *s, const char *sql)
@@ -430,7 +383,7 @@ static int open_run(struct store *s, struct op *op)
         }
     }
     if (sqlite3_open_v2(path, &s->db, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL) != SQLITE_OK)
-        return db_error(s, e, "opening");
+        return store_error(s, e, "opening");
     sqlite3_busy_handler(s->db, on_busy, s);
     if (s->mode == STORE_WRITE) {
         /* FULL, not NORMAL: an intent has to be on disk before its effect, also when the power fails. */
@@ -444,7 +397,7 @@ static int open_run(struct store *s, struct op *op)
     }
     format = pragma_int(s, "PRAGMA user_version");
     if (format < 0)
-        return db_error(s, e, "opening");
+        return store_error(s, e, "opening");
     if (format == 0 && s->mode == STORE_WRITE) {
         r = create_tables(s, e);
         if (r == 0 && fresh) {
@@ -487,7 +440,7 @@ CO void store_close(struct store *s)
 
     if (!s)
         return;
-    submit(s, &op, NULL);
+    store_submit(s, &op, NULL);
     pthread_join(s->thread, NULL);
     uv_close((uv_handle_t *)&s->async, on_closed);
     fiber_shield();
@@ -518,357 +471,11 @@ CO int store_open(const char *home, enum store_mode mode, struct store **ret, st
     r = pthread_create(&s->thread, NULL, store_thread, s);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     assert(r == 0);
-    r = submit(s, &op, e);
+    r = store_submit(s, &op, e);
     if (r < 0)
         return r;
     *ret = TAKE(s);
     return 0;
-}
-
-/* Sessions. */
-
-void session_row_done(struct session_row *row)
-{
-    free(row->cwd);
-    row->cwd = NULL;
-}
-
-void store_rows_free(struct session_row *rows, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        session_row_done(&rows[i]);
-    free(rows);
-}
-
-#define ROW_COLUMNS "key, id, created, cwd, parent, parent_seq"
-
-static void read_row(sqlite3_stmt *st, struct session_row *row)
-{
-    row->key = sqlite3_column_int64(st, 0);
-    snprintf(row->id, sizeof(row->id), "%s", (const char *)sqlite3_column_text(st, 1));
-    row->created = sqlite3_column_int64(st, 2);
-    row->cwd = xstrdup((const char *)sqlite3_column_text(st, 3));
-    row->parent = sqlite3_column_int64(st, 4);
-    row->parent_seq = (uint64_t)sqlite3_column_int64(st, 5);
-}
-
-/* Ten characters of base 32 without those that look alike: 50 random bits. */
-static void random_id(char id[SESSION_ID_MAX])
-{
-    static const char digit[] = "0123456789abcdefghjkmnpqrstvwxyz";
-    uint64_t bits = 0;
-
-    if (getrandom(&bits, sizeof(bits), 0) != (ssize_t)sizeof(bits))
-        bits = (uint64_t)clock_wall();
-    for (size_t i = 0; i < 10; i++, bits >>= 5)
-        id[i] = digit[bits & 31];
-    id[10] = 0;
-}
-
-static int create_run(struct store *s, struct op *op)
-{
-    struct session_row *row = op->arg;
-    sqlite3_stmt *st = NULL;
-    int r;
-
-    random_id(row->id);
-    row->created = clock_wall();
-    sqlite3_prepare_v2(s->db, "INSERT INTO session(id, created, cwd, parent, parent_seq) VALUES(?1, ?2, ?3, ?4, ?5)",
-                       -1, &st, NULL);
-    sqlite3_bind_text(st, 1, row->id, -1, SQLITE_STATIC);
-    sqlite3_bind_int64(st, 2, row->created);
-    sqlite3_bind_text(st, 3, row->cwd, -1, SQLITE_STATIC);
-    sqlite3_bind_int64(st, 4, row->parent);
-    sqlite3_bind_int64(st, 5, (int64_t)row->parent_seq);
-    r = step(s, st);
-    if (r < 0)
-        r = db_error(s, &op->e, "making a session");
-    else
-        row->key = sqlite3_last_insert_rowid(s->db);
-    sqlite3_finalize(st);
-    return r;
-}
-
-CO int store_create(struct store *s, struct session_row *row, struct err *e)
-{
-    struct op op = { .run = create_run, .arg = row };
-
-    return submit(s, &op, e);
-}
-
-struct query {
-    const char *id;
-    size_t max;
-    struct session_row *rows;
-    size_t n, cap;
-};
-
-static int query_run(struct store *s, struct op *op)
-{
-    struct query *q = op->arg;
-    sqlite3_stmt *st = NULL;
-    int r;
-
-    sqlite3_prepare_v2(s->db, "SELECT " ROW_COLUMNS " FROM session WHERE session.key > 0"
-                       " AND EXISTS (SELECT 1 FROM event e WHERE e.key = (session.key << 32) + 1)"
-                       " AND (?1 IS NULL OR substr(id, 1, length(?1)) = ?1) ORDER BY created DESC, key DESC LIMIT ?2",
-                       -1, &st, NULL);
-    sqlite3_bind_text(st, 1, q->id, -1, SQLITE_STATIC);
-    sqlite3_bind_int64(st, 2, (int64_t)q->max);
-    while ((r = st ? sqlite3_step(st) : SQLITE_ERROR) == SQLITE_ROW) {
-        GROW(q->rows, q->n, q->cap);
-        read_row(st, &q->rows[q->n++]);
-    }
-    r = r == SQLITE_DONE ? 0 : db_error(s, &op->e, "listing sessions");
-    sqlite3_finalize(st);
-    return r;
-}
-
-CO int store_list(struct store *s, size_t max, struct session_row **ret, size_t *ret_n, struct err *e)
-{
-    struct query q = { .max = max };
-    struct op op = { .run = query_run, .arg = &q };
-    int r = submit(s, &op, e);
-
-    if (r < 0) {
-        store_rows_free(q.rows, q.n);
-        return r;
-    }
-    *ret = q.rows;
-    *ret_n = q.n;
-    return 0;
-}
-
-CO int store_find(struct store *s, const char *id, struct session_row *ret, struct err *e)
-{
-    struct query q = { .id = id, .max = id ? NAMES_SHOWN : 1 };
-    struct op op = { .run = query_run, .arg = &q };
-    int r = submit(s, &op, e);
-    size_t pick = 0;
-
-    if (r < 0)
-        goto out;
-    for (size_t i = 0; id && i < q.n; i++)
-        if (strcmp(q.rows[i].id, id) == 0) {
-            pick = i;
-            q.n = i + 1;
-        }
-    if (q.n == 0) {
-        r = id ? err_set(e, -ENOENT, "no session begins with '%s'; `rein sessions` lists them", id)
-               : err_set(e, -ENOENT, "there is no session yet");
-    } else if (id && q.n > 1 && strcmp(q.rows[pick].id, id) != 0) {
-        r = err_set(e, -ENOTUNIQ, "'%s' begins more than one session, for example %s and %s", id, q.rows[0].id,
-                    q.rows[1].id);
-    } else {
-        *ret = q.rows[pick];
-        q.rows[pick].cwd = NULL;
-    }
-out:
-    store_rows_free(q.rows, q.n);
-    return r;
-}
-
-/* Leases. */
-
-static int lock_byte(struct store *s, int64_t key, short type)
-{
-    struct flock fl = { .l_type = type, .l_whence = SEEK_SET, .l_start = key, .l_len = 1 };
-
-    return fcntl(s->lock_fd, F_OFD_SETLK, &fl) < 0 ? -errno : 0;
-}
-
-struct owner {
-    int64_t key, pid;
-};
-
-static int owner_run(struct store *s, struct op *op)
-{
-    struct owner *o = op->arg;
-    sqlite3_stmt *st = NULL;
-    int r = -ENOENT;
-
-    sqlite3_prepare_v2(s->db, "SELECT pid FROM lease WHERE session = ?1", -1, &st, NULL);
-    sqlite3_bind_int64(st, 1, o->key);
-    if (st && sqlite3_step(st) == SQLITE_ROW) {
-        o->pid = sqlite3_column_int64(st, 0);
-        r = 0;
-    }
-    sqlite3_finalize(st);
-    return r < 0 ? err_set(&op->e, r, "nobody has driven that session") : 0;
-}
-
-CO int store_owner(struct store *s, int64_t key, int64_t *ret_pid, struct err *e)
-{
-    struct owner o = { .key = key };
-    struct op op = { .run = owner_run, .arg = &o };
-    int r = submit(s, &op, e);
-
-    if (r == 0)
-        *ret_pid = o.pid;
-    return r;
-}
-
-static int lease_run(struct store *s, struct op *op)
-{
-    struct lease *l = op->arg;
-    sqlite3_stmt *st = NULL;
-    int r = lock_byte(s, l->key, F_WRLCK);
-
-    if (r == -EAGAIN || r == -EACCES) {
-        struct owner o = { .key = l->key };
-
-        owner_run(s, &(struct op){ .arg = &o });
-        return err_set(&op->e, -EBUSY, "the session is being driven by another rein, process %lld; wait for it or end it",
-                       (long long)o.pid);
-    }
-    if (r < 0)
-        return err_set(&op->e, r, "the lease of the session cannot be locked: %s", strerror(-r));
-    sqlite3_prepare_v2(s->db, "INSERT INTO lease VALUES(?1, 1, ?2, ?3) ON CONFLICT(session) DO UPDATE"
-                       " SET epoch = epoch + 1, pid = ?2, since = ?3 RETURNING epoch", -1, &st, NULL);
-    sqlite3_bind_int64(st, 1, l->key);
-    sqlite3_bind_int64(st, 2, getpid());
-    sqlite3_bind_int64(st, 3, clock_wall());
-    r = st ? sqlite3_step(st) : SQLITE_ERROR;
-    if (r == SQLITE_ROW) {
-        l->epoch = (uint64_t)sqlite3_column_int64(st, 0);
-        r = sqlite3_step(st);
-    }
-    r = r == SQLITE_DONE ? 0 : db_error(s, &op->e, "taking the lease");
-    sqlite3_finalize(st);
-    if (r < 0)
-        lock_byte(s, l->key, F_UNLCK);
-    return r;
-}
-
-CO int store_lease(struct store *s, int64_t key, struct lease *ret, struct err *e)
-{
-    struct lease l = { .key = key };
-    struct op op = { .run = lease_run, .arg = &l };
-    int r = submit(s, &op, e);
-
-    if (r == 0)
-        *ret = l;
-    return r;
-}
-
-static int release_run(struct store *s, struct op *op)
-{
-    return lock_byte(s, ((const struct lease *)op->arg)->key, F_UNLCK);
-}
-
-CO void store_release(struct store *s, const struct lease *l)
-{
-    struct lease copy = *l;
-    struct op op = { .run = release_run, .arg = &copy };
-
-    submit(s, &op, NULL);
-}
-
-/* Reading. */
-
-struct load {
-    int64_t key;
-    uint64_t from;
-    enum statement which;
-    enum kind kind;                     /* ST_FIRST */
-    struct event **evs;
-    size_t n, max;
-};
-
-static int read_event(struct store *s, sqlite3_stmt *st, struct event **ret, struct err *e)
-{
-    uint64_t seq = (uint64_t)sqlite3_column_int64(st, 0) & UINT32_MAX;
-    int kind = sqlite3_column_int(st, 2);
-    bool blob = sqlite3_column_type(st, 7) != SQLITE_NULL;
-    int column = blob ? 9 : 6;
-    struct buf body = { .max = SIZE_MAX / 4 };
-    struct event *ev;
-
-    if (!kind_known(kind) || sqlite3_column_bytes(st, 8) != HASH_SIZE)
-        return err_set(e, -EUCLEAN, "event %llu is damaged, or was written by a newer rein", (unsigned long long)seq);
-    buf_add(&body, sqlite3_column_blob(st, column), (size_t)sqlite3_column_bytes(st, column));
-    ev = event_new((enum kind)kind, seq, sqlite3_column_int64(st, 1),
-                   (uint64_t)sqlite3_column_int64(st, 3), (uint32_t)sqlite3_column_int64(st, 4), &body);
-    ev->erased = sqlite3_column_type(st, column) == SQLITE_NULL;
-    if (sqlite3_column_bytes(st, 5) == EVENT_SALT)
-        memcpy(ev->salt, sqlite3_column_blob(st, 5), EVENT_SALT);
-    memcpy(ev->hash.b, sqlite3_column_blob(st, 8), HASH_SIZE);
-    s->stats.events_read++;
-    *ret = ev;
-    return 0;
-}
-
-static int load_run(struct store *s, struct op *op)
-{
-    struct load *l = op->arg;
-    sqlite3_stmt *st = statement(s, l->which);
-    int r = SQLITE_ERROR, bad = 0;
-
-    if (st) {
-        sqlite3_bind_int64(st, 1, EVENT_KEY(l->key, l->from));
-        sqlite3_bind_int64(st, 2, EVENT_KEY(l->key, UINT32_MAX));
-        if (l->which == ST_FIRST)
-            sqlite3_bind_int(st, 3, (int)l->kind);
-        while (l->n < l->max && (r = sqlite3_step(st)) == SQLITE_ROW) {
-            bad = read_event(s, st, &l->evs[l->n], &op->e);
-            if (bad < 0)
-                break;
-            l->n++;
-        }
-    }
-    if (bad == 0 && r != SQLITE_ROW && r != SQLITE_DONE)
-        bad = db_error(s, &op->e, "reading events");
-    if (st)
-        sqlite3_reset(st);
-    if (bad < 0)
-        while (l->n)
-            event_unref(l->evs[--l->n]);
-    return bad;
-}
-
-static CO ssize_t load(struct store *s, struct load *l, struct err *e)
-{
-    struct op op = { .run = load_run, .arg = l };
-    int r = l->max ? submit(s, &op, e) : 0;
-
-    return r < 0 ? r : (ssize_t)l->n;
-}
-
-CO ssize_t store_load(struct store *s, int64_t key, uint64_t from, struct event **evs, size_t max, struct err *e)
-{
-    struct load l = { .key = key, .which = ST_LOAD, .from = from, .evs = evs, .max = max };
-
-    return load(s, &l, e);
-}
-
-static CO int load_single(struct store *s, struct load *l, struct event **ret, struct err *e)
-{
-    struct event *ev = NULL;
-    ssize_t n;
-
-    l->evs = &ev;
-    l->max = 1;
-    n = load(s, l, e);
-    if (n < 0)
-        return (int)n;
-    if (n == 0)
-        return err_set(e, -ENOENT, "there is no such event");
-    *ret = ev;
-    return 0;
-}
-
-CO int store_first(struct store *s, int64_t key, enum kind kind, struct event **ret, struct err *e)
-{
-    struct load l = { .key = key, .which = ST_FIRST, .kind = kind };
-
-    return load_single(s, &l, ret, e);
-}
-
-CO int store_last(struct store *s, int64_t key, struct event **ret, struct err *e)
-{
-    struct load l = { .key = key, .which = ST_LAST };
-
-    return load_single(s, &l, ret, e);
 }
 
 struct store_stats store_stats(const struct store *s)

@@ -11,44 +11,19 @@
  *     4  fsync the directory
  *
  * After a crash the file is either old or new, and env_tidy removes what step 2 left. */
-#include "env/local.h"
+#include "env/local_impl.h"
 
-#include "base/clock.h"
 #include "base/path.h"
 #include "rt/offload.h"
-#include "rt/proc.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/openat2.h>
-#include <signal.h>
 #include <stdio.h>
-#include <sys/file.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
-
-#define SPILL_CAP       ((int64_t)64 << 20)     /* bytes of a command's output that are kept from its beginning */
-#define SPILL_TAIL      ((int64_t)256 << 10)    /* and from its end, above that */
-#define REPORT_SIZE     4096
-#define BOX_GRACE_MS    5000                    /* for the supervisor to end what it started */
-
-extern char **environ;
-
-struct local {
-    struct env env;
-    char *root, *spool;
-    int root_fd;
-    char life[64];
-};
-
-static struct local *local(struct env *v)
-{
-    return container_of(v, struct local, env);
-}
 
 static char *local_resolve(struct env *v, struct str path)
 {
@@ -77,8 +52,7 @@ static int openat2_beneath(int dir, const char *path, int flags, unsigned mode, 
     return fd < 0 ? -errno : fd;
 }
 
-/* A file job: `root_fd` stays open as long as the environment does, which outlives its jobs' callers; a job that was
- * abandoned has a descriptor of its own. */
+/* Everything a job needs is its own, root descriptor included: one that was abandoned may outlive the environment. */
 struct file_job {
     struct job job;
     int root_fd;
@@ -482,211 +456,6 @@ static CO int local_tidy(struct env *v, struct str path, const char *key, struct
     if (r != -ECANCELED)
         job_free(&j->job);
     return r;
-}
-
-/* Commands. */
-
-static char *spool_path(struct local *l, const char *key)
-{
-    return xasprintf("%s/%s", l->spool, key);
-}
-
-int env_box_path(char **ret, struct err *e)
-{
-    char self[PATH_MAX];
-    ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-    char *slash;
-
-    if (n < 0)
-        return err_set(e, -errno, "/proc/self/exe cannot be read: %s", strerror(errno));
-    self[n] = 0;
-    slash = strrchr(self, '/');
-    slash[1] = 0;
-    *ret = xasprintf("%srein-box", self);
-    if (access(*ret, X_OK) == 0)
-        return 0;
-    err_set(e, -ENOENT, "%s is missing: rein-box has to lie beside rein", *ret);
-    free(TAKE(*ret));
-    return -ENOENT;
-}
-
-/* The user's environment without the key, and with what keeps programs from waiting for a person. */
-static char **command_env(const char *hide)
-{
-    static const char *const set[] = {
-        "TERM=dumb", "PAGER=cat", "GIT_PAGER=cat", "GIT_TERMINAL_PROMPT=0", "GIT_EDITOR=true", "DEBIAN_FRONTEND=noninteractive",
-        "REIN=1",
-    };
-    size_t n = 0, i, k;
-    char **env;
-
-    while (environ[n])
-        n++;
-    env = xcalloc(n + ARRAY_SIZE(set) + 1, sizeof(*env));
-    for (i = k = 0; i < n; i++) {
-        size_t name = strcspn(environ[i], "=");
-        bool drop = hide && strlen(hide) == name && memcmp(environ[i], hide, name) == 0;
-
-        for (size_t s = 0; s < ARRAY_SIZE(set) && !drop; s++)
-            drop = strncmp(set[s], environ[i], name + 1) == 0;
-        if (!drop)
-            env[k++] = environ[i];
-    }
-    for (i = 0; i < ARRAY_SIZE(set); i++)
-        env[k++] = (char *)set[i];
-    return env;
-}
-
-static int read_report(int fd, struct env_outcome *o)
-{
-    static const char *const ends[] = { "exit", "timeout", "cancel", "orphan" };
-    char text[REPORT_SIZE + 1], reason[16] = "";
-    long long total, head, tail, ms;
-    ssize_t n = pread(fd, text, REPORT_SIZE, 0);
-    char *line;
-    int code;
-
-    if (n < 0)
-        return -errno;
-    text[n] = 0;
-    *o = (struct env_outcome){ .started = strncmp(text, "started\n", 8) == 0 };
-    if (strstr(text, "\nfailed ")) {
-        o->started = false;
-        return 0;
-    }
-    line = strstr(text, "\nended ");
-    if (!line || !strchr(line + 1, '\n'))
-        return 0;
-    if (sscanf(line, "\nended %15s exit=%d signal=%d total=%lld head=%lld tail=%lld killed=%d ms=%lld", reason, &code,
-               &o->signo, &total, &head, &tail, &o->killed, &ms) != 8)
-        return -EBADMSG;
-    o->ended = true;
-    o->exit_status = code;
-    o->total = total;
-    o->head = head;
-    o->tail = tail;
-    o->ms = ms;
-    for (size_t i = 0; i < ARRAY_SIZE(ends); i++)
-        if (strcmp(reason, ends[i]) == 0)
-            o->end = (enum env_end)i;
-    return 0;
-}
-
-/* Makes the file that the supervisor writes report and output to; its form is drawn in src/box/rein-box.c. The report is the
- * only witness after a crash: its room is taken before the command starts. */
-static int spool_file(struct local *l, const char *key, int *ret, struct err *e)
-{
-    cleanup(freep) char *path = spool_path(l, key);
-    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-
-    if (fd < 0 && errno == ENOENT && path_mkdirs(l->spool) == 0)
-        fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return err_set(e, -errno, "the command's output cannot be kept in %s: %s", path, strerror(errno));
-    if (fallocate(fd, 0, 0, REPORT_SIZE) < 0 && errno != EOPNOTSUPP && errno != ENOSYS) {
-        int r = err_set(e, -errno, "no room for the command's report in %s: %s", path, strerror(errno));
-
-        close(fd);
-        return r;
-    }
-    *ret = fd;
-    return 0;
-}
-
-static CO int local_run(struct env *v, const struct env_command *c, struct env_outcome *o, struct err *e)
-{
-    struct local *l = local(v);
-    cleanup(closep) int spool = -1, ours = -1, theirs = -1;
-    cleanup(freep) char *box = NULL, **env = NULL;
-    cleanup(proc_freep) struct proc *p = NULL;
-    char cap[24], tail[24], timeout[24];
-    const char *argv[] = { "rein-box", "--link", "3", "--spool", "4", "--cap", cap, "--tail", tail, "--timeout", timeout, "--",
-                           "/bin/sh", "-c", c->command, NULL };
-    struct proc_fd fds[2];
-    int r, lost, link[2];
-
-    *o = (struct env_outcome){0};
-    r = env_box_path(&box, e);
-    if (r == 0)
-        r = spool_file(l, c->key, &spool, e);
-    if (r < 0)
-        return r;
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, link) < 0)
-        return err_set(e, -errno, "a socket cannot be made: %s", strerror(errno));
-    ours = link[0];
-    theirs = link[1];
-    snprintf(cap, sizeof(cap), "%lld", (long long)SPILL_CAP);
-    snprintf(tail, sizeof(tail), "%lld", (long long)SPILL_TAIL);
-    snprintf(timeout, sizeof(timeout), "%lld", (long long)c->timeout_ms);
-    fds[0] = (struct proc_fd){ theirs, 3 };
-    fds[1] = (struct proc_fd){ spool, 4 };
-    env = command_env(c->hide_env);
-    r = proc_spawn(&(struct proc_spec){ box, (char *const *)argv, env, l->root_fd, fds, ARRAY_SIZE(fds) }, &p, e);
-    if (r < 0)
-        return r;
-
-    close(TAKE_FD(theirs));             /* so that the link ends with the supervisor */
-    r = fd_readable(ours, "a command", FIBER_FOREVER);
-    if (r == -ECANCELED) {
-        (void)!write(ours, "c", 1);     /* if it is gone already, there is nobody to tell */
-        fiber_shield();
-        fd_readable(ours, "a cancelled command", BOX_GRACE_MS);
-        fiber_unshield();
-    }
-    lost = read_report(spool, o);
-    if (r == -ECANCELED)
-        return r;
-    if (lost < 0 || (!o->ended && o->started))
-        return err_set(e, -EIO, "the command's supervisor ended without a report");
-    if (!o->started)
-        return err_set(e, -ENOEXEC, "the command could not be started (/bin/sh)");
-    return 0;
-}
-
-/* Waits for the lock that the supervisor holds as long as it lives. */
-static CO int local_settle(struct env *v, const char *key, struct env_outcome *o, struct err *e)
-{
-    struct local *l = local(v);
-    cleanup(freep) char *path = spool_path(l, key);
-    cleanup(closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
-    int r;
-
-    *o = (struct env_outcome){0};
-    if (fd < 0)
-        return errno == ENOENT ? 0 : err_set(e, -errno, "%s: %s", path, strerror(errno));
-    for (int64_t waited = 0; flock(fd, LOCK_SH | LOCK_NB) < 0; waited += 5) {
-        if (waited > BOX_GRACE_MS)
-            return err_set(e, -EBUSY, "an earlier command's supervisor still runs; see %s", path);
-        r = fiber_sleep(5);
-        if (r < 0)
-            return r;
-    }
-    r = read_report(fd, o);
-    return r < 0 ? err_set(e, r, "%s cannot be read: %s", path, strerror(-r)) : 0;
-}
-
-static CO int local_output(struct env *v, const char *key, int64_t offset, size_t max, struct buf *out,
-                           int64_t *ret_size, struct err *e)
-{
-    cleanup(freep) char *path = NULL;
-    cleanup(closep) int fd = -1;
-    struct stat st;
-    ssize_t n;
-    char *to;
-
-    if (strspn(key, "abcdefghijklmnopqrstuvwxyz0123456789.-") != strlen(key))
-        return err_set(e, -ENOENT, "there is no output of that name");
-    path = spool_path(local(v), key);
-    fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0 || fstat(fd, &st) < 0)
-        return err_set(e, -errno, "that output is not kept: %s", strerror(errno));
-    *ret_size = MAX(st.st_size - REPORT_SIZE, (off_t)0);
-    to = buf_room(out, max);
-    n = to ? pread(fd, to, max, REPORT_SIZE + offset) : -1;
-    if (n < 0)
-        return err_set(e, -EIO, "that output cannot be read");
-    out->n += (size_t)n;
-    return 0;
 }
 
 static const char *local_life(struct env *v)

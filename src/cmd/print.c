@@ -1,0 +1,112 @@
+/* print.c - what a person sees of a session that runs: calls and troubles on stderr, the answer on stdout; or every event as
+ * JSON on stdout. Events come after their commit. */
+#include "cmd/agent.h"
+
+#include "base/utf8.h"
+
+#include <unistd.h>
+
+#define RESULT_SHOWN 200                /* bytes of a result's first line */
+
+void print_delta(void *arg, enum delta what, struct str text)
+{
+    struct agent *a = arg;
+
+    if (what == DELTA_TEXT && !a->in->opt.json && isatty(STDOUT_FILENO))
+        print_safe(stdout, text);
+}
+
+static void print_call(struct agent *a, const json_t *b)
+{
+    const struct call_view *c = view_call(&a->session->view, js_str(b, "call"));
+    cleanup(json_unrefp) json_t *args = NULL;
+    cleanup(buf_done) struct buf title = {0};
+
+    if (!c)
+        return;
+    js_parse((struct str){ c->args, c->args_len }, &args, NULL);
+    call_title(tool_find(str_of(c->name)), c->name, args, &title);
+    fprintf(stderr, "> %s\n", title.p);
+}
+
+/* Of a result that is not well its first line. */
+static void print_result(const json_t *b)
+{
+    struct str text = js_str(b, "text");
+
+    fprintf(stderr, "  %.*s: ", STR(js_str(b, "outcome")));
+    text = str_head(text, strcspn(text.p, "\n"));
+    print_safe(stderr, str_head(text, utf8_cut(text, RESULT_SHOWN)));
+    fputc('\n', stderr);
+}
+
+void print_event(void *arg, const struct event *ev)
+{
+    struct agent *a = arg;
+    cleanup(json_unrefp) json_t *b = NULL;
+
+    if (a->in->opt.json) {
+        cleanup(buf_done) struct buf line = {0};
+
+        event_json(&line, a->session->log.row.id, ev);
+        buf_addc(&line, '\n');
+        fwrite(line.p, 1, line.n, stdout);
+        fflush(stdout);
+        return;
+    }
+    if (ev->kind != EV_ANSWER && ev->kind != EV_INTENT && ev->kind != EV_RESULT && ev->kind != EV_FAULT)
+        return;
+    js_parse(ev->body, &b, NULL);
+    if (ev->kind == EV_ANSWER) {
+        buf_clear(&a->answer);
+        buf_add_str(&a->answer, js_str(b, "text"));
+    }
+    if (a->in->opt.quiet)
+        return;
+    if (ev->kind == EV_INTENT)
+        print_call(a, b);
+    else if (ev->kind == EV_RESULT && !str_is(js_str(b, "outcome"), "ok"))
+        print_result(b);
+    else if (ev->kind == EV_FAULT)
+        fail(STATUS_MODEL, "%.*s%s", STR(js_str(b, "why")), js_bool(b, "retry", false) ? "; trying again" : "");
+}
+
+/* Lists what waits for a person, and how to answer. */
+void print_waiting(struct agent *a)
+{
+    const struct view *v = &a->session->view;
+    const char *id = a->session->log.row.id;
+    bool asked = false, doubt = false;
+
+    for (size_t i = 0; i < v->ncalls; i++) {
+        const struct call_view *c = &v->calls[i];
+        cleanup(json_unrefp) json_t *args = NULL;
+        cleanup(buf_done) struct buf title = {0};
+        char name[CALL_NAME_MAX];
+
+        if (c->state != CALL_ASKED && c->state != CALL_UNKNOWN)
+            continue;
+        asked |= c->state == CALL_ASKED;
+        doubt |= c->state == CALL_UNKNOWN;
+        js_parse((struct str){ c->args, c->args_len }, &args, NULL);
+        call_title(tool_find(str_of(c->name)), c->name, args, &title);
+        fprintf(stderr, "rein: call %s %s: %s\n", call_name(c, name),
+                c->state == CALL_ASKED ? "waits for approval" : "is in doubt", title.p);
+    }
+    if (asked)
+        fprintf(stderr, "rein: answer with: rein resume %s --answer CALL=yes or =no (or all=yes)\n", id);
+    if (doubt)
+        fprintf(stderr, "rein: decide with: rein resume %s --decide CALL=done, =retry, =skip or =abort; rein show %s says what "
+                "is known\n", id, id);
+}
+
+void print_answer(struct agent *a)
+{
+    if (a->in->opt.json)
+        return;
+    if (!isatty(STDOUT_FILENO))
+        fwrite(buf_str(&a->answer).p, 1, a->answer.n, stdout);      /* a terminal has seen it come */
+    if (a->answer.n && a->answer.p[a->answer.n - 1] != '\n')
+        putchar('\n');
+    fflush(stdout);
+}
