@@ -261,7 +261,7 @@ static CO int read_recorded(struct agent *a, const struct session_row *row, stru
     if (r < 0)
         return err_prefix(e, r, "session %s: ", row->id);
     r = js_parse(ev->body, &ret->body, e);
-    event_unref(ev);
+    event_free(ev);
     if (r < 0)
         return err_prefix(e, r, "session %s, event 1: ", row->id);
     ret->cwd = js_str(ret->body, "cwd").p;

@@ -14,7 +14,7 @@ static struct buf text_of(struct event *ev, const char *key)
 
     if (ev && js_parse(ev->body, &b, NULL) == 0)
         utf8_add_printable(&out, js_str(b, key));
-    event_unref(ev);
+    event_free(ev);
     for (size_t i = 0; i < out.n; i++)
         if (out.p[i] == '\n' || out.p[i] == '\t')
             out.p[i] = ' ';
@@ -38,7 +38,7 @@ static CO int print_row(struct agent *a, const struct session_row *row)
     events = last->seq;
     t = (time_t)(last->time / NS_PER_S);
     if (last->kind != EV_END) {
-        event_unref(last);
+        event_free(last);
         last = NULL;
     }
     state = text_of(last, "outcome");

@@ -8,7 +8,6 @@ struct event *event_new(enum kind kind, uint64_t seq, int64_t time, uint64_t cau
 {
     struct event *ev = xcalloc(1, sizeof(*ev));
 
-    ev->refs = 1;
     ev->kind = kind;
     ev->seq = seq;
     ev->time = time;
@@ -19,15 +18,9 @@ struct event *event_new(enum kind kind, uint64_t seq, int64_t time, uint64_t cau
     return ev;
 }
 
-struct event *event_ref(struct event *ev)
+void event_free(struct event *ev)
 {
-    ev->refs++;
-    return ev;
-}
-
-void event_unref(struct event *ev)
-{
-    if (!ev || --ev->refs)
+    if (!ev)
         return;
     free((char *)ev->body.p);
     free(ev);

@@ -1,4 +1,4 @@
-/* event.h - one line of a session's log. Immutable once made, and counted.
+/* event.h - one line of a session's log. Immutable once made.
  *
  * The hash of an event covers everything before it:
  *
@@ -58,7 +58,6 @@ enum label {
 };
 
 struct event {
-    unsigned refs;
     enum kind kind;
     uint32_t labels;
     uint64_t seq, cause;
@@ -71,8 +70,7 @@ struct event {
 
 /* Takes the bytes of `body` over. The hash is not yet set. */
 struct event *event_new(enum kind kind, uint64_t seq, int64_t time, uint64_t cause, uint32_t labels, struct buf *body);
-struct event *event_ref(struct event *ev);
-void event_unref(struct event *ev);             /* takes NULL */
+void event_free(struct event *ev);              /* takes NULL */
 
 struct hash event_hash(const struct event *ev, const struct hash *previous);
 

@@ -52,7 +52,7 @@ CO int log_read(struct log *l, log_fn *fn, void *arg, struct err *e)
                 l->next_seq++;
                 r = fn(arg, evs[i], e);
             }
-            event_unref(evs[i]);
+            event_free(evs[i]);
         }
     } while (n == READ_BATCH && r == 0);
     return r;
@@ -97,7 +97,7 @@ static void answered(void *arg, int result, const struct err *e)
     for (size_t i = 0; i < b->n; i++) {
         if (!l->failed && l->durable)
             l->durable(l->durable_arg, b->evs[i]);
-        event_unref(b->evs[i]);
+        event_free(b->evs[i]);
     }
     free(b->evs);
     free(b);
@@ -144,7 +144,7 @@ CO void log_done(struct log *l)
     if (l->lease.epoch)
         store_release(l->store, &l->lease);
     for (size_t i = 0; i < l->nstaged; i++)
-        event_unref(l->staged[i]);
+        event_free(l->staged[i]);
     free(l->staged);
     session_row_done(&l->row);
     *l = (struct log){0};

@@ -71,4 +71,3 @@ struct provider {
 };
 
 const struct provider *provider_find(struct str name);
-const struct provider *const *provider_all(void);       /* NULL at the end */

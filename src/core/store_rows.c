@@ -307,7 +307,7 @@ static int load_run(struct store *s, struct op *op)
         sqlite3_reset(st);
     if (bad < 0)
         while (l->n)
-            event_unref(l->evs[--l->n]);
+            event_free(l->evs[--l->n]);
     return bad;
 }
 

@@ -77,7 +77,6 @@ struct tool {
 };
 
 const struct tool *tool_find(struct str name);
-const struct tool *const *tool_all(void);       /* NULL at the end */
 
 /* Closes the call. Returns 0, since a failed tool is a result; a cancel (-ECANCELED) it hands back unchanged. */
 int result_fail(struct result *res, int r, const char *fmt, ...) printf_fmt(3, 4);

@@ -493,10 +493,13 @@ static const struct env_ops ops = {
 int env_local(const char *root, const char *home, struct env **ret, struct err *e)
 {
     const char *user = getenv("HOME"), *below;
+    cleanup(freep) char *real_user = user ? realpath(user, NULL) : NULL, *real_home = realpath(home, NULL);
     struct local *l;
     int fd;
 
-    if (strcmp(root, "/") == 0 || (user && strcmp(root, user) == 0))
+    if (real_home)
+        home = real_home;               /* else it does not exist yet */
+    if (strcmp(root, "/") == 0 || (real_user && strcmp(root, real_user) == 0))
         return err_set(e, -EPERM, "%s cannot be a workspace: start rein in a project's folder, or name one with -C", root);
     if (path_beneath(root, home, &below) || path_beneath(home, root, &below))
         return err_set(e, -EPERM, "%s cannot be a workspace: rein keeps its own records in %s", root, home);

@@ -296,7 +296,8 @@ static CO int chat_run(const struct request *rq, const struct sink *sink, struct
     cleanup(freep) char *auth = m->key ? xasprintf("Authorization: Bearer %s", m->key) : NULL;
     cleanup(freep) char *url = NULL;
     cleanup(http_closep) struct http *h = NULL;
-    const char *headers[] = { "Content-Type: application/json", "Accept: text/event-stream", auth, NULL };
+    const char *headers[] = { "Content-Type: application/json", "Accept: text/event-stream", "User-Agent: rein/" REIN_VERSION, auth,
+                              NULL };
     size_t n = strlen(m->base_url);
     struct str type;
     long status;

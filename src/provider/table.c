@@ -12,11 +12,6 @@ static const struct provider *const providers[] = {
     NULL,
 };
 
-const struct provider *const *provider_all(void)
-{
-    return providers;
-}
-
 const struct provider *provider_find(struct str name)
 {
     for (size_t i = 0; providers[i]; i++)

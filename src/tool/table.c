@@ -12,11 +12,6 @@ static const struct tool *const tools[] = {
     NULL,
 };
 
-const struct tool *const *tool_all(void)
-{
-    return tools;
-}
-
 const struct tool *tool_find(struct str name)
 {
     for (size_t i = 0; tools[i]; i++)

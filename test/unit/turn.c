@@ -26,7 +26,7 @@ static void fold(struct view *v, struct context *c, const struct line *l)
     if (c)
         assert_int_equal(context_fold(c, v, ev, j), 0);
     json_decref(j);
-    event_unref(ev);
+    event_free(ev);
 }
 
 static struct step after(const struct line *lines, size_t n, uint64_t epoch, int64_t now)
@@ -190,7 +190,7 @@ static void chain(void **state)
     ev->salt[3] = 1;
     two = event_hash(ev, &zero);
     assert_false(hash_eq(&one, &two));
-    event_unref(ev);
+    event_free(ev);
 }
 
 RUN(T(conversation), T(calls), T(recovery), T(limits), T(any_prefix_is_legal), T(chain))
