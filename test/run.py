@@ -46,7 +46,7 @@ def collect(full):
             tests.append(("unit/" + os.path.basename(path)[5:], unit(path)))
     for path in sorted(glob.glob(os.path.join(HERE, "script", "*.t"))):
         tests.append(("script/" + os.path.basename(path)[:-2], lambda p=path: scenario.play(p)))
-    for folder in ("tool", "peer", "crash", "bench"):
+    for folder in ("fuzz", "tool", "peer", "crash", "bench"):
         for path in sorted(glob.glob(os.path.join(HERE, folder, "test_*.py"))):
             module = load(path)
             module.FULL = full

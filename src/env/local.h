@@ -3,7 +3,8 @@
 
 #include "core/env.h"
 
-/* `root` is the workspace and the directory that paths start from; absolute, without links. Outputs of commands go below `home`/spool.
+/* `root` is the workspace and the directory that paths start from; absolute, without links. Outputs of commands go below
+ * `home`/spool.
  * -EPERM for a root that may not be one: /, the home directory, one that contains `home` or lies in it. */
 int env_local(const char *root, const char *home, struct env **ret, struct err *e);
 
