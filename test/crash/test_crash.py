@@ -81,7 +81,9 @@ DEFECTS = {
     "intent after effect": ("src/core/calls.c", "    if (runs[0]->call.tool->effect == EFFECT_PURE) {\n        log_flush(&s->log);",
                             "    if (runs[0]->call.tool->effect) {\n        (void)e;", "commands"),
     "gap after a failed append": ("src/core/store.c", "    if (first != (last ? last : EVENT_KEY(key, 0)) + 1)\n",
-                                  "    if (first < last)\n", "edits"),
+                                  "    if (first < last)\n", "unit-log"),
+    "late writes not fenced": ("src/core/store.c", "    if ((uint64_t)query(epoch) != op->lease.epoch)\n", "    if (!query(epoch))\n",
+                               "unit-log"),
     "opaque calls repeated": ("src/core/view.c", 'c->pure = str_is(js_str(b, "effect"), "pure");', "c->pure = true;", "commands"),
     "told before commit": ("src/core/log.c", "    l->under_way++;\n",
                            "    for (size_t i = 0; i < b->n && l->durable; i++)\n        l->durable(l->durable_arg, b->evs[i]);\n"
@@ -97,7 +99,7 @@ DEFECTS = {
 def planted(name):
     path, old, new, scenario = DEFECTS[name]
     with tempfile.TemporaryDirectory() as top:
-        for part in ("src", "harness", "tools", "meson.build", "meson_options.txt"):
+        for part in ("src", "harness", "tools", "test", "meson.build", "meson_options.txt"):
             source = os.path.join(TOP, part)
             (shutil.copytree if os.path.isdir(source) else shutil.copy)(source, os.path.join(top, part))
         with open(os.path.join(top, path), encoding="utf-8") as f:
@@ -106,12 +108,15 @@ def planted(name):
         with open(os.path.join(top, path), "w", encoding="utf-8") as f:
             f.write(text.replace(old, new))
         build = os.path.join(top, "build")
-        for command in (["meson", "setup", build, top], ["ninja", "-C", build]):
+        unit = scenario.startswith("unit")
+        for command in (["meson", "setup", build, top, f"-Dtests={str(unit).lower()}"], ["ninja", "-C", build]):
             out = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
             check(out.returncode == 0, out.stdout.decode()[-2000:])
+        if unit:
+            out = subprocess.run([os.path.join(build, "test", scenario)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+            check(out.returncode == 1, f"the planted defect '{name}' was not found")
+            return
         try:
-            if name.startswith("gap"):
-                sweep.error_sweep(scenario, None, SEED, os.path.join(build, "rein"))
             sweep.sweep(scenario, None, SEED, os.path.join(build, "rein"))
         except sweep.Violation as e:
             print(f"crash/defect: {name}: found: {str(e)[:140]}", flush=True)
@@ -125,6 +130,10 @@ def test_defect_intent_after_effect():
 
 def test_defect_gap():
     planted("gap after a failed append")
+
+
+def test_defect_late_writes():
+    planted("late writes not fenced")
 
 
 def test_defect_opaque_repeated():
