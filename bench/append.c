@@ -79,6 +79,7 @@ static CO int main_fiber(void *unused)
     cleanup(freep) char *home = xasprintf("%s/home", arg.folder), *path = xasprintf("%s/bare.db", arg.folder);
     double rein[ROUNDS], bare[ROUNDS];
     struct session_row row = { .cwd = xstrdup("/"), .parent = -1 };
+    struct lease lease;
     struct store *store;
     struct err e = {0};
     struct log log;
@@ -87,12 +88,12 @@ static CO int main_fiber(void *unused)
     sqlite3 *db;
 
     (void)unused;
-    if (store_open(home, STORE_WRITE, &store, &e) < 0 || store_create(store, &row, &e) < 0) {
+    if (store_open(home, STORE_WRITE, &store, &e) < 0 || store_create(store, &row, &lease, &e) < 0) {
         fprintf(stderr, "append: %s\n", e.msg);
         return -1;
     }
     log_init(&log, store, &row);
-    log_drive(&log, &e);
+    log.lease = lease;
     sqlite3_open(path, &db);
     sqlite3_exec(db, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; CREATE TABLE event(key INTEGER PRIMARY KEY,"
                  " time INTEGER NOT NULL, kind INTEGER NOT NULL, cause INTEGER NOT NULL, labels INTEGER NOT NULL, salt BLOB,"

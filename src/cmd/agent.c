@@ -67,6 +67,7 @@ static CO int main_fiber(void *arg)
     struct agent *a = &start->agent;
 
     start->status = start->fn(a);
+    scope_done(&a->side);
     session_free(a->session);
     store_close(a->store);
     env_free(a->env);
@@ -132,6 +133,8 @@ static int find_provider(struct agent *a, const char *model, const char *api, st
     a->provider = provider_find(str_of(api));
     if (!a->provider)
         return err_set(e, -EINVAL, "this rein does not speak '%s'; --api takes chat", api);
+    if (a->provider->needs_url)
+        http_prefetch(&a->side);        /* it loads while the store opens */
     if (a->provider->needs_url || *name == '/') {
         a->model.name = xstrdup(name);
     } else {
@@ -390,16 +393,14 @@ static int end_status(struct agent *a)
 
 CO int agent_drive(struct agent *a)
 {
-    cleanup(scope_done) struct scope side = SCOPE_INIT, turn = SCOPE_INIT;
+    cleanup(scope_done) struct scope turn = SCOPE_INIT;
     const struct view *v = &a->session->view;
     int r, status;
 
-    if (a->provider->needs_url)
-        http_prefetch(&side);
     driving.turn = &turn;
     scope_go(&turn, "turn", turn_fiber, a);
     if (v->limits.seconds)
-        scope_go(&side, "time limit", time_limit, a);
+        scope_go(&a->side, "time limit", time_limit, a);
     r = scope_join(&turn);
     driving.turn = NULL;
     if (a->in->opt.stats)

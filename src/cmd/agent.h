@@ -16,6 +16,7 @@ struct agent {
     struct env *env;
     const struct provider *provider;
     struct session *session;
+    struct scope side;              /* fibers that live beside the turn */
     struct buf answer;              /* text of the last answer, printed at the end */
 };
 

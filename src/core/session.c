@@ -102,19 +102,17 @@ CO int session_create(struct store *store, const struct equipment *with, const s
 {
     cleanup(session_freep) struct session *s = NULL;
     struct session_row row = { .cwd = xstrdup(set->cwd), .parent = -1 };
+    struct lease lease;
     struct buf body = {0};
-    int r = store_create(store, &row, e);
+    int r = store_create(store, &row, &lease, e);
 
     if (r < 0) {
         session_row_done(&row);
         return r;
     }
     s = session_new(store, &row, with);
-    session_row_done(&row);
-    r = log_drive(&s->log, e);
-    if (r < 0)
-        return r;
-    s->view.epoch = s->log.lease.epoch;
+    s->log.lease = lease;
+    s->view.epoch = lease.epoch;
     buf_addc(&body, '{');
     js_add_int(&body, "format", EVENT_FORMAT);
     js_add_text(&body, "tier", "none");

@@ -50,37 +50,6 @@ static void random_id(char id[SESSION_ID_MAX])
     id[10] = 0;
 }
 
-static int create_run(struct store *s, struct op *op)
-{
-    struct session_row *row = op->arg;
-    sqlite3_stmt *st = NULL;
-    int r;
-
-    random_id(row->id);
-    row->created = clock_wall();
-    sqlite3_prepare_v2(s->db, "INSERT INTO session(id, created, cwd, parent, parent_seq) VALUES(?1, ?2, ?3, ?4, ?5)",
-                       -1, &st, NULL);
-    sqlite3_bind_text(st, 1, row->id, -1, SQLITE_STATIC);
-    sqlite3_bind_int64(st, 2, row->created);
-    sqlite3_bind_text(st, 3, row->cwd, -1, SQLITE_STATIC);
-    sqlite3_bind_int64(st, 4, row->parent);
-    sqlite3_bind_int64(st, 5, (int64_t)row->parent_seq);
-    r = store_step(st);
-    if (r < 0)
-        r = store_error(s, &op->e, "making a session");
-    else
-        row->key = sqlite3_last_insert_rowid(s->db);
-    sqlite3_finalize(st);
-    return r;
-}
-
-CO int store_create(struct store *s, struct session_row *row, struct err *e)
-{
-    struct op op = { .run = create_run, .arg = row };
-
-    return store_submit(s, &op, e);
-}
-
 struct query {
     const char *id;
     size_t max;
@@ -193,10 +162,80 @@ CO int store_owner(struct store *s, int64_t key, int64_t *ret_pid, struct err *e
     return r;
 }
 
+/* Takes the next epoch. Inside a transaction or by itself. */
+static int take_epoch(struct store *s, struct lease *l)
+{
+    sqlite3_stmt *st = NULL;
+    int r;
+
+    sqlite3_prepare_v2(s->db, "INSERT INTO lease VALUES(?1, 1, ?2, ?3) ON CONFLICT(session) DO UPDATE"
+                       " SET epoch = epoch + 1, pid = ?2, since = ?3 RETURNING epoch", -1, &st, NULL);
+    sqlite3_bind_int64(st, 1, l->key);
+    sqlite3_bind_int64(st, 2, getpid());
+    sqlite3_bind_int64(st, 3, clock_wall());
+    r = st ? sqlite3_step(st) : SQLITE_ERROR;
+    if (r == SQLITE_ROW) {
+        l->epoch = (uint64_t)sqlite3_column_int64(st, 0);
+        r = sqlite3_step(st);
+    }
+    sqlite3_finalize(st);
+    return r == SQLITE_DONE ? 0 : -EIO;
+}
+
+struct creation {
+    struct session_row *row;
+    struct lease *lease;
+};
+
+static int create_run(struct store *s, struct op *op)
+{
+    const struct creation *c = op->arg;
+    struct session_row *row = c->row;
+    sqlite3_stmt *st = NULL;
+    int r = store_step(store_statement(s, ST_BEGIN));
+
+    random_id(row->id);
+    row->created = clock_wall();
+    sqlite3_prepare_v2(s->db, "INSERT INTO session(id, created, cwd, parent, parent_seq) VALUES(?1, ?2, ?3, ?4, ?5)",
+                       -1, &st, NULL);
+    sqlite3_bind_text(st, 1, row->id, -1, SQLITE_STATIC);
+    sqlite3_bind_int64(st, 2, row->created);
+    sqlite3_bind_text(st, 3, row->cwd, -1, SQLITE_STATIC);
+    sqlite3_bind_int64(st, 4, row->parent);
+    sqlite3_bind_int64(st, 5, (int64_t)row->parent_seq);
+    if (r == 0)
+        r = store_step(st);
+    sqlite3_finalize(st);
+    c->lease->key = row->key = sqlite3_last_insert_rowid(s->db);
+    if (r == 0)
+        r = take_epoch(s, c->lease);
+    if (r == 0)
+        r = store_step(store_statement(s, ST_COMMIT));
+    if (r < 0) {
+        r = store_error(s, &op->e, "making a session");
+        if (!sqlite3_get_autocommit(s->db))
+            store_step(store_statement(s, ST_ROLLBACK));
+        return r;
+    }
+    r = lock_byte(s, row->key, F_WRLCK);
+    return r < 0 ? err_set(&op->e, r, "the lease of a new session cannot be locked: %s", strerror(-r)) : 0;
+}
+
+CO int store_create(struct store *s, struct session_row *row, struct lease *ret, struct err *e)
+{
+    struct lease l = {0};
+    struct creation c = { row, &l };
+    struct op op = { .run = create_run, .arg = &c };
+    int r = store_submit(s, &op, e);
+
+    if (r == 0)
+        *ret = l;
+    return r;
+}
+
 static int lease_run(struct store *s, struct op *op)
 {
     struct lease *l = op->arg;
-    sqlite3_stmt *st = NULL;
     int r = lock_byte(s, l->key, F_WRLCK);
 
     if (r == -EAGAIN || r == -EACCES) {
@@ -208,18 +247,9 @@ static int lease_run(struct store *s, struct op *op)
     }
     if (r < 0)
         return err_set(&op->e, r, "the lease of the session cannot be locked: %s", strerror(-r));
-    sqlite3_prepare_v2(s->db, "INSERT INTO lease VALUES(?1, 1, ?2, ?3) ON CONFLICT(session) DO UPDATE"
-                       " SET epoch = epoch + 1, pid = ?2, since = ?3 RETURNING epoch", -1, &st, NULL);
-    sqlite3_bind_int64(st, 1, l->key);
-    sqlite3_bind_int64(st, 2, getpid());
-    sqlite3_bind_int64(st, 3, clock_wall());
-    r = st ? sqlite3_step(st) : SQLITE_ERROR;
-    if (r == SQLITE_ROW) {
-        l->epoch = (uint64_t)sqlite3_column_int64(st, 0);
-        r = sqlite3_step(st);
-    }
-    r = r == SQLITE_DONE ? 0 : store_error(s, &op->e, "taking the lease");
-    sqlite3_finalize(st);
+    r = take_epoch(s, l);
+    if (r < 0)
+        r = store_error(s, &op->e, "taking the lease");
     if (r < 0)
         lock_byte(s, l->key, F_UNLCK);
     return r;

@@ -49,11 +49,13 @@ static void remove_store(void)
 static CO int begin(struct store *s, struct log *l)
 {
     struct session_row row = { .cwd = xstrdup("/w"), .parent = -1 };
+    struct lease lease = {0};
     struct err e;
-    int r = store_create(s, &row, &e);
+    int r = store_create(s, &row, &lease, &e);
 
     log_init(l, s, &row);
-    return r < 0 ? r : log_drive(l, &e);
+    l->lease = lease;
+    return r;
 }
 
 static void put(struct log *l, size_t size, char fill)
