@@ -2,8 +2,9 @@
  *
  *   rein-box --link FD --spool FD --cap BYTES --tail BYTES --timeout MS -- PROGRAM [ARGS]
  *
- * The link is a socket to rein. When its other end closes, by intention or because rein was killed, or when a byte comes
- * over it, everything the command started is killed. The same happens when the command itself ends and when its time is
+ * The link is a socket to rein. The program is started when a first byte comes over it, so that rein can make its intent
+ * durable while this process comes up; if the link closes before, nothing ever runs. When its other end closes, by intention or because rein was killed, or when a second byte
+ * comes over it, everything the command started is killed. The same happens when the command itself ends and when its time is
  * up. As subreaper this process inherits every orphan, double forks and new sessions included, and it kills until it has
  * no child left; then it says so with one byte on the link.
  *
@@ -296,8 +297,10 @@ int main(int argc, char **argv)
     struct output out = {0};
     const char *reason = "exit";
     bool gone = false, open_pipe = true;
+    char word;
+    ssize_t n;
     int status = 0, fds[2], chld, r, killed;
-    int64_t began = now_ms(), deadline;
+    int64_t began, deadline;
     sigset_t mask;
     pid_t pid;
 
@@ -325,6 +328,12 @@ int main(int argc, char **argv)
     out.cap = opt.cap;
     out.ring_size = opt.tail ? opt.tail : 1;
 
+    do
+        n = read(opt.link, &word, 1);
+    while (n < 0 && errno == EINTR);
+    if (n != 1 || word != 'g')
+        return 0;
+    began = now_ms();
     report(opt.spool, "started\n");
     signal(SIGPIPE, SIG_DFL);
     r = start(opt.argv, fds[1], &pid);
@@ -340,7 +349,6 @@ int main(int argc, char **argv)
         struct pollfd p[3] = { { chld, POLLIN, 0 }, { opt.link, POLLIN, 0 }, { open_pipe ? out.from : -1, POLLIN, 0 } };
         int64_t left = deadline == INT64_MAX ? -1 : deadline - now_ms();
         struct signalfd_siginfo si;
-        char word;
 
         if (deadline != INT64_MAX && left <= 0) {
             reason = "timeout";

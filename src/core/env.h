@@ -49,13 +49,17 @@ struct env_outcome {
     int64_t ms;
 };
 
+struct env_ready;           /* a command whose supervisor stands ready to start it */
+
 struct env_ops {
     CO int (*read)(struct env *, struct str path, int64_t offset, size_t max, struct buf *out, struct env_stat *st,
                    struct err *);
     CO int (*look)(struct env *, struct str path, struct env_stat *st, struct hash *ret, struct err *);
     CO int (*write)(struct env *, const struct env_write *, struct err *);
     CO int (*tidy)(struct env *, struct str path, const char *key, struct err *);
-    CO int (*run)(struct env *, const struct env_command *, struct env_outcome *, struct err *);
+    int (*ready)(struct env *, const struct env_command *, struct env_ready **ret, struct err *);
+    CO int (*run)(struct env_ready *, struct env_outcome *, struct err *);
+    void (*drop)(struct env_ready *);
     CO int (*settle)(struct env *, const char *key, struct env_outcome *, struct err *);
     CO int (*output)(struct env *, const char *key, int64_t offset, size_t max, struct buf *out, int64_t *ret_size,
                      struct err *);
@@ -100,11 +104,24 @@ static inline CO int env_tidy(struct env *v, struct str path, const char *key, s
     return v->ops->tidy(v, path, key, e);
 }
 
-/* Runs a command; its output goes to a file that env_output reads. 0 whatever the command's own status is; -ECANCELED
- * with the outcome filled in once every process of it is gone. */
-static inline CO int env_run(struct env *v, const struct env_command *c, struct env_outcome *o, struct err *e)
+/* Brings up all that a command needs, but does not start it: so the intent can be made durable meanwhile. */
+static inline int env_ready(struct env *v, const struct env_command *c, struct env_ready **ret, struct err *e)
 {
-    return v->ops->run(v, c, o, e);
+    return v->ops->ready(v, c, ret, e);
+}
+
+/* Starts it and waits; its output goes to a file that env_output reads. 0 whatever the command's own status is; -ECANCELED
+ * with the outcome filled in once every process of it is gone. */
+static inline CO int env_run(struct env *v, struct env_ready *ready, struct env_outcome *o, struct err *e)
+{
+    return v->ops->run(ready, o, e);
+}
+
+/* Frees it; a command that was not started never will be. Takes NULL. */
+static inline void env_drop(struct env *v, struct env_ready *ready)
+{
+    if (ready)
+        v->ops->drop(ready);
 }
 
 /* After a crash: what is known of the command of that key. Waits until its supervisor is gone. */

@@ -4,7 +4,7 @@
  *
  * A call goes through three functions, each of which may already close it with a result:
  *
- *     prepare   looks, changes nothing, and writes down in the plan what recovery has to know
+ *     prepare   looks and makes ready, has no effect, and writes down in the plan what recovery has to know
  *               -- the intent, with the plan in it, is made durable --
  *     run       acts
  *               -- the result is made durable --

@@ -126,47 +126,76 @@ static int spool_file(struct local *l, const char *key, int *ret, struct err *e)
     return 0;
 }
 
-CO int local_run(struct env *v, const struct env_command *c, struct env_outcome *o, struct err *e)
+struct env_ready {
+    struct proc *proc;
+    int spool, link;
+};
+
+void local_drop(struct env_ready *ready)
+{
+    if (ready->link >= 0)
+        close(ready->link);             /* the supervisor ends, and whatever it started with it */
+    if (ready->spool >= 0)
+        close(ready->spool);
+    proc_free(ready->proc);
+    free(ready);
+}
+
+static void dropp(struct env_ready **ready)
+{
+    if (*ready)
+        local_drop(*ready);
+}
+
+int local_ready(struct env *v, const struct env_command *c, struct env_ready **ret, struct err *e)
 {
     struct local *l = local(v);
-    cleanup(closep) int spool = -1, ours = -1, theirs = -1;
+    cleanup(dropp) struct env_ready *ready = xcalloc(1, sizeof(*ready));
+    cleanup(closep) int theirs = -1;
     cleanup(freep) char *box = NULL, **env = NULL;
-    cleanup(proc_freep) struct proc *p = NULL;
     char cap[24], tail[24], timeout[24];
     const char *argv[] = { "rein-box", "--link", "3", "--spool", "4", "--cap", cap, "--tail", tail, "--timeout", timeout, "--",
                            "/bin/sh", "-c", c->command, NULL };
     struct proc_fd fds[2];
-    int r, lost, link[2];
+    int r, link[2];
 
-    *o = (struct env_outcome){0};
+    ready->spool = ready->link = -1;
     r = env_box_path(&box, e);
     if (r == 0)
-        r = spool_file(l, c->key, &spool, e);
+        r = spool_file(l, c->key, &ready->spool, e);
     if (r < 0)
         return r;
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, link) < 0)
         return err_set(e, -errno, "a socket cannot be made: %s", strerror(errno));
-    ours = link[0];
+    ready->link = link[0];
     theirs = link[1];
     snprintf(cap, sizeof(cap), "%lld", (long long)SPILL_CAP);
     snprintf(tail, sizeof(tail), "%lld", (long long)SPILL_TAIL);
     snprintf(timeout, sizeof(timeout), "%lld", (long long)c->timeout_ms);
     fds[0] = (struct proc_fd){ theirs, 3 };
-    fds[1] = (struct proc_fd){ spool, 4 };
+    fds[1] = (struct proc_fd){ ready->spool, 4 };
     env = command_env(c->hide_env);
-    r = proc_spawn(&(struct proc_spec){ box, (char *const *)argv, env, l->root_fd, fds, ARRAY_SIZE(fds) }, &p, e);
-    if (r < 0)
-        return r;
+    r = proc_spawn(&(struct proc_spec){ box, (char *const *)argv, env, l->root_fd, fds, ARRAY_SIZE(fds) }, &ready->proc, e);
+    if (r == 0)
+        *ret = TAKE(ready);
+    return r;
+}
 
-    close(TAKE_FD(theirs));             /* so that the link ends with the supervisor */
-    r = fd_readable(ours, "a command", FIBER_FOREVER);
+CO int local_run(struct env_ready *ready, struct env_outcome *o, struct err *e)
+{
+    int r, lost;
+
+    *o = (struct env_outcome){0};
+    if (send(ready->link, "g", 1, MSG_NOSIGNAL) != 1)
+        return err_set(e, -EPIPE, "the command's supervisor is gone; it was not started");
+    r = fd_readable(ready->link, "a command", FIBER_FOREVER);
     if (r == -ECANCELED) {
-        (void)!write(ours, "c", 1);     /* if it is gone already, there is nobody to tell */
+        send(ready->link, "c", 1, MSG_NOSIGNAL);        /* if it is gone already, there is nobody to tell */
         fiber_shield();
-        fd_readable(ours, "a cancelled command", BOX_GRACE_MS);
+        fd_readable(ready->link, "a cancelled command", BOX_GRACE_MS);
         fiber_unshield();
     }
-    lost = read_report(spool, o);
+    lost = read_report(ready->spool, o);
     if (r == -ECANCELED)
         return r;
     if (lost < 0 || (!o->ended && o->started))

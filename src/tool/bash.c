@@ -16,16 +16,40 @@ static bool timeout_of(struct call *c, int64_t *ret)
     return false;
 }
 
+/* What prepare keeps for run. */
+struct bash {
+    struct env *env;
+    struct env_ready *ready;
+};
+
+static void bash_free(void *state)
+{
+    struct bash *b = state;
+
+    env_drop(b->env, b->ready);
+    free(b);
+}
+
 static CO int bash_prepare(struct call *c)
 {
+    struct bash *b = xcalloc(1, sizeof(*b));
     struct str command;
     int64_t timeout;
+    struct err e = {0};
+    int r;
+
+    b->env = c->env;
+    c->state = b;
+    c->state_free = bash_free;
 
     if (!call_text(c, "command", &command) || !timeout_of(c, &timeout))
         return 0;
     if (command.n == 0 || memchr(command.p, 0, command.n))
         return result_fail(c->result, -EINVAL, "bash: the command is empty or holds a zero byte");
-    return 0;
+    r = env_ready(c->env, &(struct env_command){
+        .command = command.p, .timeout_ms = timeout * 1000, .key = c->key, .hide_env = c->hide_env,
+    }, &b->ready, &e);
+    return r < 0 ? result_fail(c->result, r, "bash: %s", e.msg) : 0;
 }
 
 /* Appends what the command wrote: all of it, or its two ends. */
@@ -96,16 +120,12 @@ static CO int report(struct call *c, const struct env_outcome *o, int64_t timeou
 
 static CO int bash_run(struct call *c)
 {
+    const struct bash *b = c->state;
+    int64_t timeout = js_int(c->args, "timeout", TIMEOUT_DEFAULT);
     struct env_outcome o = {0};
     struct err e = {0};
-    int64_t timeout = 0;
-    int r;
+    int r = env_run(c->env, b->ready, &o, &e);
 
-    if (!timeout_of(c, &timeout))
-        return 0;
-    r = env_run(c->env, &(struct env_command){
-        .command = js_str(c->args, "command").p, .timeout_ms = timeout * 1000, .key = c->key, .hide_env = c->hide_env,
-    }, &o, &e);
     if (r == -ECANCELED) {
         if (o.ended)
             report(c, &o, timeout);
