@@ -1,5 +1,5 @@
 /* spawn.c - times programs from start to end, in turn so that the machine's moods hit all alike: spawn N FILE, where each line of
- * FILE is a command of words. Descriptors 8 and 9 of each are a file and a socket that holds one byte for each run of a supervisor. Prints the median of each in microseconds, a line each. */
+ * FILE is a command of words. Descriptors 8 and 9 of each are a file and a socket over which a supervisor is told to start. Prints the median of each in microseconds, a line each. */
 #include <fcntl.h>
 #include <spawn.h>
 #include <stdint.h>
@@ -52,21 +52,23 @@ int main(int argc, char **argv)
     took = calloc((size_t)(n * commands), sizeof(*took));
     posix_spawn_file_actions_init(&fa);
     posix_spawn_file_actions_addopen(&fa, 1, "/dev/null", O_WRONLY, 0);
-    if (file < 0 || socketpair(AF_UNIX, SOCK_STREAM, 0, fds) < 0 || dup2(file, 8) < 0 || dup2(fds[0], 9) < 0)
+    if (file < 0 || dup2(file, 8) < 0)
         return 1;
     for (int i = 0; i < n; i++)
-        if (write(fds[1], "g", 1) != 1)             /* what a supervisor waits for */
-            return 1;
-    for (int i = 0; i < n; i++)
         for (int c = 0; c < commands; c++) {
-            int64_t began = now_ns();
+            int64_t began;
             int status;
             pid_t pid;
 
+            if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0 || dup2(fds[0], 9) < 0 || write(fds[1], "g", 1) != 1)
+                return 1;
+            began = now_ns();
             if (posix_spawn(&pid, words[c][0], &fa, NULL, words[c], environ) != 0)
                 return 1;
             waitpid(pid, &status, 0);
             took[c * n + i] = now_ns() - began;
+            close(fds[0]);
+            close(fds[1]);
         }
     for (int c = 0; c < commands; c++) {
         qsort(took + c * n, (size_t)n, sizeof(*took), by_value);

@@ -16,7 +16,7 @@ char *buf_room(struct buf *b, size_t n)
     if (b->n + n + 1 > b->cap) {
         size_t cap = MAX(b->cap * 2, b->n + n + 1);
 
-        cap = MAX(MIN(cap, max + 1), (size_t)64);
+        cap = MAX(MIN(cap, max + 1), MIN(max + 1, (size_t)256));
         b->p = xrealloc(b->p, cap);
         b->cap = cap;
     }

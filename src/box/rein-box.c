@@ -3,10 +3,11 @@
  *   rein-box --link FD --spool FD --cap BYTES --tail BYTES --timeout MS -- PROGRAM [ARGS]
  *
  * The link is a socket to rein. The program is started when a first byte comes over it, so that rein can make its intent
- * durable while this process comes up; if the link closes before, nothing ever runs. When its other end closes, by intention or because rein was killed, or when a second byte
- * comes over it, everything the command started is killed. The same happens when the command itself ends and when its time is
- * up. As subreaper this process inherits every orphan, double forks and new sessions included, and it kills until it has
- * no child left; then it says so with one byte on the link.
+ * durable while this process comes up; if the link closes before, nothing ever runs. When its other end closes, by
+ * intention or because rein was killed, or when a second byte comes over it, everything the command started is killed. The
+ * same happens when the command itself ends and when its time is up. As subreaper this process inherits every orphan,
+ * double forks and new sessions included, and it kills until it has no child left; then it says so with one byte on the
+ * link.
  *
  * The spool is a file, read by rein at the end or by the next rein after a crash. This process holds an exclusive flock on
  * it for as long as it lives.

@@ -485,8 +485,8 @@ static void local_free(struct env *v)
 }
 
 static const struct env_ops ops = {
-    .read = local_read, .look = local_look, .write = local_write, .tidy = local_tidy,
-    .ready = local_ready, .run = local_run, .drop = local_drop, .settle = local_settle, .output = local_output, .resolve = local_resolve, .life = local_life,
+    .read = local_read, .look = local_look, .write = local_write, .tidy = local_tidy, .ready = local_ready, .run = local_run,
+    .drop = local_drop, .settle = local_settle, .output = local_output, .resolve = local_resolve, .life = local_life,
     .free = local_free,
 };
 
