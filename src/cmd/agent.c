@@ -90,6 +90,7 @@ int agent_main(struct invocation *in, CO int (*fn)(struct agent *a))
     free(a->home);
     free(a->cwd);
     free(a->base_url);
+    free(a->model_id);
     free(a->model.name);
     return start.status;
 }
@@ -135,12 +136,14 @@ static int find_provider(struct agent *a, const char *model, const char *api, st
         return err_set(e, -EINVAL, "this rein does not speak '%s'; --api takes chat", api);
     if (a->provider->needs_url)
         http_prefetch(&a->side);        /* it loads while the store opens */
-    if (a->provider->needs_url || *name == '/') {
+    if (a->provider->needs_url) {
         a->model.name = xstrdup(name);
+        a->model_id = xstrdup(model);
     } else {
         cleanup(freep) char *cwd = getcwd(NULL, 0);
 
         a->model.name = path_resolve(cwd ? cwd : "/", str_of(name));    /* it is a file, and resume may run elsewhere */
+        a->model_id = xasprintf("%s/%s", api, a->model.name);
     }
     return 0;
 }
@@ -240,7 +243,7 @@ CO int agent_create(struct agent *a)
     find_limits(a, true);
     a->set.cwd = a->cwd;
     a->set.harness = a->harness;
-    a->set.model = a->provider->needs_url ? opt->model : a->model.name;
+    a->set.model = a->model_id;
     a->set.api = a->provider->name;
     a->set.base_url = a->base_url;
     r = agent_store(a, STORE_WRITE, &e);
@@ -270,7 +273,7 @@ static CO int read_recorded(struct agent *a, const struct session_row *row, stru
     ret->cwd = js_str(ret->body, "cwd").p;
     ret->model = js_str(ret->body, "model").p;
     ret->api = js_str(ret->body, "api").p;
-    ret->harness = js_str(json_object_get(ret->body, "harness"), "name").p;
+    ret->harness = js_str(json_object_get(ret->body, "harness"), "source").p;
     if (!ret->cwd || !ret->model || !ret->api || !ret->harness)
         return err_set(e, -EUCLEAN, "session %s: event 1 is incomplete", row->id);
     return 0;
@@ -285,8 +288,7 @@ static CO int open_recorded(struct agent *a, struct session_row *row, const stru
     char hex[HASH_HEX];
     int r = opt->mode ? policy_mode(opt->mode, &e) : 0;
 
-    if (r == 0 && ((opt->model && strcmp(opt->model, rec->model) != 0 && rec->model[0] != '/') ||
-                   (opt->api && strcmp(opt->api, rec->api) != 0)))
+    if (r == 0 && ((opt->model && strcmp(opt->model, rec->model) != 0) || (opt->api && strcmp(opt->api, rec->api) != 0)))
         r = err_set(&e, -EINVAL, "the session was begun with %s (%s), and this rein cannot give its history to another model",
                     rec->model, rec->api);
     if (r == 0)

@@ -11,7 +11,7 @@ struct agent {
     struct store *store;
     struct model model;
     struct settings set;            /* what the command line says; borrowed from below or from the options */
-    char *cwd, *base_url;
+    char *cwd, *base_url, *model_id;
     struct harness *harness;
     struct env *env;
     const struct provider *provider;

@@ -219,6 +219,7 @@ int harness_load(const char *name, struct harness **ret, struct err *e)
                        name);
     }
     h = xcalloc(1, sizeof(*h));
+    h->source = strchr(name, '/') ? realpath(name, NULL) : xstrdup(name);
     h->hash = folder_hash(&f);
     r = read_harness(&f, h, e);
     if (r < 0) {
@@ -237,6 +238,7 @@ void harness_free(struct harness *h)
         free(h->tools[i].json);
     free(h->tools);
     free(h->system);
+    free(h->source);
     free(h->name);
     free(h);
 }

@@ -21,6 +21,7 @@ struct harness_tool {
 
 struct harness {
     char *name;
+    char *source;               /* what it was loaded by: a built-in name, or an absolute path */
     int64_t version;
     struct hash hash;
     char *system;               /* with its {{...}} still in it */

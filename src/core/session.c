@@ -80,6 +80,7 @@ static void add_settings(struct buf *b, const struct settings *set)
         js_key(b, "harness");
         buf_addc(b, '{');
         js_add_text(b, "name", set->harness->name);
+        js_add_text(b, "source", set->harness->source);
         js_add_int(b, "version", set->harness->version);
         js_add_text(b, "hash", hash_hex(&set->harness->hash, hex));
         buf_addc(b, '}');

@@ -44,7 +44,7 @@ def test_harness_is_named_by_its_hash():
         check(place.events()[0]["body"]["harness"]["hash"] == built_in, "the folder it was made from has the same hash")
         with open(os.path.join(folder, "system.md"), "a", encoding="utf-8") as f:
             f.write("Be brief.\n")
-        check(place.rein("resume", "--last", "--harness", folder, "go on").returncode == 0)
+        check(place.rein("resume", "--last", "go on").returncode == 0)       # it is loaded from where it was
         changed = [b["harness"]["hash"] for _, b in story(place.events(), "set") if "harness" in b]
         check(len(changed) == 1 and changed[0] != built_in, changed)
         check("Be brief." in place.requests()[-1]["messages"][0]["content"], "the new prompt is used")
