@@ -29,15 +29,25 @@ static void print_call(struct agent *a, const json_t *b)
     fprintf(stderr, "> %s\n", title.p);
 }
 
-/* Of a result that is not well its first line. */
+/* Of a result that is not well the line that says why: the first, or of a command the last. */
 static void print_result(const json_t *b)
 {
     struct str text = js_str(b, "text");
+    const char *nl = memrchr(text.p, '\n', text.n);
 
     fprintf(stderr, "  %.*s: ", STR(js_str(b, "outcome")));
+    if (nl && json_object_get(b, "exit"))
+        text = str_from(text, (size_t)(nl - text.p) + 1);
     text = str_head(text, strcspn(text.p, "\n"));
     print_safe(stderr, str_head(text, utf8_cut(text, RESULT_SHOWN)));
     fputc('\n', stderr);
+}
+
+static void end_line(const struct buf *text)
+{
+    if (text->n && text->p[text->n - 1] != '\n')
+        putchar('\n');
+    fflush(stdout);
 }
 
 void print_event(void *arg, const struct event *ev)
@@ -60,6 +70,8 @@ void print_event(void *arg, const struct event *ev)
     if (ev->kind == EV_ANSWER) {
         buf_clear(&a->answer);
         buf_add_str(&a->answer, js_str(b, "text"));
+        if (isatty(STDOUT_FILENO))
+            end_line(&a->answer);       /* the text has been seen as it came */
     }
     if (a->in->opt.quiet)
         return;
@@ -104,9 +116,8 @@ void print_answer(struct agent *a)
 {
     if (a->in->opt.json)
         return;
-    if (!isatty(STDOUT_FILENO))
-        fwrite(buf_str(&a->answer).p, 1, a->answer.n, stdout);      /* a terminal has seen it come */
-    if (a->answer.n && a->answer.p[a->answer.n - 1] != '\n')
-        putchar('\n');
-    fflush(stdout);
+    if (isatty(STDOUT_FILENO))
+        return;
+    fwrite(buf_str(&a->answer).p, 1, a->answer.n, stdout);
+    end_line(&a->answer);
 }
