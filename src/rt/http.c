@@ -328,6 +328,7 @@ static int transfer_error(struct http *h, struct err *e)
 CO int http_open(const struct http_req *req, struct http **ret, long *ret_status, struct err *e)
 {
     cleanup(http_closep) struct http *h = NULL;
+    const char *own_ca = getenv("SSL_CERT_FILE");
     curl_off_t total = 0;
     int r;
 
@@ -361,7 +362,9 @@ CO int http_open(const struct http_req *req, struct http **ret, long *ret_status
     SET(HEADERFUNCTION, on_header);
     SET(HEADERDATA, h);
     SET(BUFFERSIZE, 64L << 10);
-    if (!getenv("SSL_CERT_FILE") && access(CA_DIRECTORY, R_OK) == 0) {
+    if (own_ca) {
+        SET(CAINFO, own_ca);
+    } else if (access(CA_DIRECTORY, R_OK) == 0) {
         SET(CAINFO, NULL);
         SET(CAPATH, CA_DIRECTORY);
     }

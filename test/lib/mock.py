@@ -3,6 +3,7 @@ was killed and comes back gets the same ones again, and it refuses requests that
 import http.server
 import json
 import socket
+import ssl
 import threading
 import time
 
@@ -65,7 +66,7 @@ class Mock:
     """answers: a list, or a function of (number of answers so far, body). An element may be a dict for chunks(), or a
     function that gets the handler and sends what it likes."""
 
-    def __init__(self, answers, key=None):
+    def __init__(self, answers, key=None, tls=None):
         self.answers = answers if callable(answers) else lambda n, body: answers[min(n, len(answers) - 1)]
         self.key = key
         self.bodies = []
@@ -146,7 +147,11 @@ class Mock:
                 pass
 
         self.server = Server(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/v1"
+        if tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*tls)
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
+        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self.server.server_address[1]}/v1"
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True)
         self.thread.start()
 

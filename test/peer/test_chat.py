@@ -1,6 +1,7 @@
 """The chat provider against a server that behaves, and one that does not."""
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -8,7 +9,7 @@ import threading
 import time
 
 from lib.mock import Mock, call, calls, chunks, text
-from lib.rein import Place, check, story
+from lib.rein import RELEASE, Place, check, story
 
 class Skip(Exception):
     pass
@@ -93,6 +94,35 @@ def test_no_network():
         out = subprocess.run(["unshare", "-n", place.binary, "exec", "--model", "m", "--base-url", "http://127.0.0.1:9/v1", "go"],
                              cwd=place.work, env=place.env, stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False)
         check(out.returncode == 5 and len(story(place.events(), "fault")) == 2, out)
+
+
+def test_tls():
+    """A certificate that nobody vouches for is refused with a sentence; with SSL_CERT_FILE it is what the user says."""
+    with Place() as place:
+        cert, key = os.path.join(place.top, "cert.pem"), os.path.join(place.top, "key.pem")
+        made = subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1",
+                               "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", cert], capture_output=True,
+                              check=False) if shutil.which("openssl") else None
+        if not made or made.returncode:
+            raise Skip("openssl is missing")
+        with Mock([text("over TLS")], tls=(cert, key)) as mock:
+            out = run(place, mock, "go")
+            check(out.returncode == 5 and b"certificate" in out.stderr and not mock.bodies, out)
+            out = run(place, mock, "go", env={"SSL_CERT_FILE": cert})
+            check(out.returncode == 0 and out.stdout == b"over TLS\n", out)
+            waits = threading.Event()
+            mock.answers = lambda n, body: lambda h: waits.wait(10)
+            p = subprocess.Popen([RELEASE, "exec", *mock.options(), "go"], cwd=place.work, env=dict(place.env, SSL_CERT_FILE=cert),
+                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            while len(mock.bodies) < 2:
+                time.sleep(0.01)
+            with open(f"/proc/{p.pid}/status", encoding="utf-8") as f:
+                kb = int([l for l in f if l.startswith("RssAnon")][0].split()[1])
+            p.kill()
+            p.wait()
+            waits.set()
+            print(f"peer/tls: private memory of an idle session with TLS loaded: {kb / 1024:.1f} MB", flush=True)
+            check(kb < 10 << 10, kb)
 
 
 def once(bad, good):
