@@ -13,10 +13,7 @@ import traceback
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
 from lib import scenario  # noqa: E402
-
-
-class Skip(Exception):
-    pass
+from lib.rein import Skip  # noqa: E402
 
 
 def unit(path):
@@ -62,9 +59,9 @@ def one(test):
     try:
         count = function() or 1
         return name, count, None, time.monotonic() - began
+    except Skip as e:
+        return name, 0, "skipped: " + str(e), time.monotonic() - began
     except Exception as e:  # pylint: disable=broad-except
-        if type(e).__name__ == "Skip":
-            return name, 0, "skipped: " + str(e), time.monotonic() - began
         detail = str(e) if isinstance(e, AssertionError) and str(e) else traceback.format_exc()
         return name, 0, "FAILED: " + detail, time.monotonic() - began
 

@@ -84,6 +84,10 @@ class Failed(AssertionError):
     pass
 
 
+class Skip(Exception):
+    """A test that cannot be shown on this host; its words say why."""
+
+
 def check(condition, *what):
     if not condition:
         raise Failed(" ".join(str(w) for w in what))

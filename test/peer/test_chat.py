@@ -9,11 +9,7 @@ import threading
 import time
 
 from lib.mock import Mock, call, calls, chunks, text
-from lib.rein import RELEASE, Place, check, story
-
-class Skip(Exception):
-    pass
-
+from lib.rein import RELEASE, Place, Skip, check, story
 
 KEY = "sk-test-1234567890abcdef"
 

@@ -1,20 +1,26 @@
 """A hostile world: each trouble is one clear sentence, a defined status, and a session that goes on afterwards."""
+import contextlib
 import os
 import subprocess
 
-from lib.rein import Place, check, story
+from lib.rein import Place, Skip, check, story
 
 
-class Skip(Exception):
-    pass
-
-
+@contextlib.contextmanager
 def mounted(path, options):
     """A small file system of our own, or the test is skipped and says why."""
     os.makedirs(path, exist_ok=True)
     out = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", path], stderr=subprocess.PIPE, check=False)
     if out.returncode:
         raise Skip("no right to mount a file system: " + out.stderr.decode().strip())
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", path], check=False)
+
+
+def remount(path, options):
+    subprocess.run(["mount", "-o", "remount," + options, path], check=True)
 
 
 def one_sentence(out, status, words):
@@ -29,56 +35,40 @@ def exec_script(place, *answers, options=()):
 
 
 def test_store_full_while_working():
-    with Place() as place:
-        mounted(place.home, "size=600k")
-        try:
-            big = 'call bash {"command": "head -c 7000 /dev/zero | tr \'\\\\0\' a"}'
-            out = exec_script(place, *[big] * 200, "say Finished.")
-            one_sentence(out, 1, "is full")
-            check(b"resume" in out.stderr, out.stderr)
-            subprocess.run(["mount", "-o", "remount,size=100m", place.home], check=True)
-            out = place.rein("resume", "--last", "--decide", "all=skip")
-            check(out.returncode == 0 and out.stdout == b"Finished.\n", out)
-            check(place.rein("log", "verify", "--last").returncode == 0)
-        finally:
-            subprocess.run(["umount", "-l", place.home], check=False)
+    with Place() as place, mounted(place.home, "size=600k"):
+        big = 'call bash {"command": "head -c 7000 /dev/zero | tr \'\\\\0\' a"}'
+        out = exec_script(place, *[big] * 200, "say Finished.")
+        one_sentence(out, 1, "is full")
+        check(b"resume" in out.stderr, out.stderr)
+        remount(place.home, "size=100m")
+        out = place.rein("resume", "--last", "--decide", "all=skip")
+        check(out.returncode == 0 and out.stdout == b"Finished.\n", out)
+        check(place.rein("log", "verify", "--last").returncode == 0)
 
 
 def test_store_on_full_disk():
-    with Place() as place:
-        mounted(place.home, "size=16k")
-        try:
-            one_sentence(exec_script(place, "say hi"), 1, "the session store")
-        finally:
-            subprocess.run(["umount", "-l", place.home], check=False)
+    with Place() as place, mounted(place.home, "size=16k"):
+        one_sentence(exec_script(place, "say hi"), 1, "the session store")
 
 
 def test_store_read_only():
-    with Place() as place:
-        mounted(place.home, "size=10m")
-        try:
-            check(exec_script(place, "say hi").returncode == 0)
-            subprocess.run(["mount", "-o", "remount,ro", place.home], check=True)
-            one_sentence(exec_script(place, "say hi"), 1, "ead-only")
-            one_sentence(place.rein("resume", "--last", "more"), 1, "ead-only")
-            subprocess.run(["mount", "-o", "remount,rw", place.home], check=True)
-            check(place.rein("resume", "--last").returncode == 0)
-        finally:
-            subprocess.run(["umount", "-l", place.home], check=False)
+    with Place() as place, mounted(place.home, "size=10m"):
+        check(exec_script(place, "say hi").returncode == 0)
+        remount(place.home, "ro")
+        one_sentence(exec_script(place, "say hi"), 1, "ead-only")
+        one_sentence(place.rein("resume", "--last", "more"), 1, "ead-only")
+        remount(place.home, "rw")
+        check(place.rein("resume", "--last").returncode == 0)
 
 
 def test_workspace_full():
-    with Place() as place:
-        mounted(place.work, "size=100k")
-        try:
-            out = exec_script(place, 'call bash {"command": "head -c 200000 /dev/zero > fill; true"}',
-                              'call write {"path": "new.txt", "content": "' + "x" * 20000 + '"}', "say Finished.")
-            check(out.returncode == 0, out)
-            result = story(place.events(), "result")[-1][1]
-            check(result["outcome"] == "error" and "No space left" in result["text"] and "nothing was changed" in result["text"], result)
-            check(sorted(os.listdir(place.work)) == ["fill"], os.listdir(place.work))
-        finally:
-            subprocess.run(["umount", "-l", place.work], check=False)
+    with Place() as place, mounted(place.work, "size=100k"):
+        out = exec_script(place, 'call bash {"command": "head -c 200000 /dev/zero > fill; true"}',
+                          'call write {"path": "new.txt", "content": "' + "x" * 20000 + '"}', "say Finished.")
+        check(out.returncode == 0, out)
+        result = story(place.events(), "result")[-1][1]
+        check(result["outcome"] == "error" and "No space left" in result["text"] and "nothing was changed" in result["text"], result)
+        check(sorted(os.listdir(place.work)) == ["fill"], os.listdir(place.work))
 
 
 def test_giant_file():
