@@ -69,14 +69,20 @@ void view_done(struct view *v)
 
 struct call_view *view_call(const struct view *v, struct str name)
 {
-    char own[48];
+    char text[48];
+    unsigned long long answer;
+    unsigned index;
+    int end = 0;
 
-    for (size_t i = 0; i < v->ncalls; i++) {
-        snprintf(own, sizeof(own), "%llu.%u", (unsigned long long)v->calls[i].answer_seq, v->calls[i].index);
-        if (str_is(name, own))
-            return &v->calls[i];
-    }
-    return NULL;
+    if (name.n == 0 || name.n >= sizeof(text))
+        return NULL;
+    memcpy(text, name.p, name.n);
+    text[name.n] = 0;
+    if (sscanf(text, "%llu.%u%n", &answer, &index, &end) != 2 || (size_t)end != name.n)
+        return NULL;
+    if (index < 1 || index > v->ncalls || v->calls[index - 1].answer_seq != answer)
+        return NULL;
+    return &v->calls[index - 1];
 }
 
 static size_t file_slot(const struct view *v, const char *path, bool *found)
@@ -164,7 +170,7 @@ static void fold_settings(struct view *v, const json_t *b)
 static char *call_id(const struct view *v, const json_t *call, uint64_t seq, size_t index)
 {
     struct str id = js_str(call, "id");
-    bool usable = id.n > 0;
+    bool usable = id.n > 0 && index <= CALLS_MAX;       /* what will not run needs no id that means something */
 
     for (size_t i = 0; i < v->ncalls && usable; i++)
         usable = !str_is(id, v->calls[i].id);

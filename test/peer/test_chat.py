@@ -240,6 +240,16 @@ def test_answer_too_large():
         check(out.returncode == 5 and b"larger than" in out.stderr and len(mock.bodies) == 1, out.stderr)
 
 
+def test_very_many_calls():
+    """Thousands of calls in one answer: the first 128 run, each gets its own result, and time does not grow with the square."""
+    many = {"calls": [("same", "read", "{}")] * 6000}
+    with Place() as place, Mock([many, text("ok")]) as mock:
+        out = run(place, mock, "-q", "go", timeout=50)
+        check(out.returncode == 0 and not mock.refused, out.stderr[-500:], mock.refused[:1])
+        texts = [b["text"] for _, b in story(place.events(), "result")]
+        check(len(texts) == 6000 and sum("at most 128" in t for t in texts) == 6000 - 128, len(texts))
+
+
 def test_interrupt_in_stream():
     """SIGINT on a silent socket: status 130 at once, and the session goes on later."""
     silent = threading.Event()
