@@ -351,6 +351,24 @@ static int create_tables(struct store *s, struct err *e)
     return r;
 }
 
+/* Sets the database up as every rein uses it and reads its format. */
+static int set_up(struct store *s, int64_t *ret_format, struct err *e)
+{
+    int r = 0;
+
+    /* FULL, not NORMAL: an intent has to be on disk before its effect, also when the power fails. */
+    if (s->mode == STORE_WRITE)
+        r = exec(s, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=1000;"
+                    "PRAGMA trusted_schema=OFF; PRAGMA temp_store=MEMORY", e);
+    if (r < 0)
+        return r;
+    /* The log file stays when the last rein closes it: the next one overwrites it, and a sync that changes no size is half
+     * as long. */
+    sqlite3_file_control(s->db, NULL, SQLITE_FCNTL_PERSIST_WAL, &(int){ 1 });
+    *ret_format = pragma_int(s, "PRAGMA user_version");
+    return *ret_format < 0 ? store_error(s, e, "opening") : 0;
+}
+
 static int open_run(struct store *s, struct op *op)
 {
     cleanup(freep) char *path = xasprintf("%s/rein.db", s->home), *lock = xasprintf("%s/lease", s->home);
@@ -385,19 +403,11 @@ static int open_run(struct store *s, struct op *op)
     if (sqlite3_open_v2(path, &s->db, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL) != SQLITE_OK)
         return store_error(s, e, "opening");
     sqlite3_busy_handler(s->db, on_busy, s);
-    if (s->mode == STORE_WRITE) {
-        /* FULL, not NORMAL: an intent has to be on disk before its effect, also when the power fails. */
-        r = exec(s, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=1000;"
-                    "PRAGMA trusted_schema=OFF; PRAGMA temp_store=MEMORY", e);
-        if (r < 0)
-            return r;
-        /* The log file stays when the last rein closes it: the next one overwrites it, and a sync that changes no size is
-         * half as long. */
-        sqlite3_file_control(s->db, NULL, SQLITE_FCNTL_PERSIST_WAL, &(int){ 1 });
-    }
-    format = pragma_int(s, "PRAGMA user_version");
-    if (format < 0)
-        return store_error(s, e, "opening");
+    /* Changing the journal mode does not ask the busy handler: while another first start does it, this one tries again. */
+    for (int tries = 0; (r = set_up(s, &format, e)) == -EBUSY && on_busy(s, tries); tries++)
+        ;
+    if (r < 0)
+        return r;
     if (format == 0 && s->mode == STORE_WRITE) {
         r = create_tables(s, e);
         if (r == 0 && fresh) {
