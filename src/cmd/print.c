@@ -64,7 +64,7 @@ void print_event(void *arg, const struct event *ev)
         fflush(stdout);
         return;
     }
-    if (ev->kind != EV_ANSWER && ev->kind != EV_INTENT && ev->kind != EV_RESULT && ev->kind != EV_FAULT)
+    if (ev->kind != EV_ANSWER && (a->in->opt.quiet || (ev->kind != EV_INTENT && ev->kind != EV_RESULT && ev->kind != EV_FAULT)))
         return;
     js_parse(ev->body, &b, NULL);
     if (ev->kind == EV_ANSWER) {
@@ -73,8 +73,6 @@ void print_event(void *arg, const struct event *ev)
         if (isatty(STDOUT_FILENO))
             end_line(&a->answer);       /* the text has been seen as it came */
     }
-    if (a->in->opt.quiet)
-        return;
     if (ev->kind == EV_INTENT)
         print_call(a, b);
     else if (ev->kind == EV_RESULT && !str_is(js_str(b, "outcome"), "ok"))

@@ -146,30 +146,33 @@ static int insert_event(struct store *s, int64_t key, const struct event *ev)
     return store_step(st);
 }
 
-/* The one integer that a query gives, 0 for none. */
-static int64_t query(sqlite3_stmt *st)
+/* The one integer that a query gives, 0 for none or NULL. -EIO when the database could not say. */
+static int query(sqlite3_stmt *st, int64_t *ret)
 {
-    int64_t v = st && sqlite3_step(st) == SQLITE_ROW ? sqlite3_column_int64(st, 0) : 0;
+    int r = sqlite3_step(st);
 
-    if (st)
-        sqlite3_reset(st);
-    return v;
+    *ret = r == SQLITE_ROW ? sqlite3_column_int64(st, 0) : 0;
+    sqlite3_reset(st);
+    return r == SQLITE_ROW || r == SQLITE_DONE ? 0 : -EIO;
 }
 
 /* 0, -ESTALE, -ENOLINK, or -EIO with the database's own error set. */
 static int append_one(struct store *s, struct op *op)
 {
     sqlite3_stmt *epoch = store_statement(s, ST_EPOCH), *top = store_statement(s, ST_TOP);
-    int64_t key = op->lease.key, first = EVENT_KEY(key, op->evs[0]->seq), last;
+    int64_t key = op->lease.key, first = EVENT_KEY(key, op->evs[0]->seq), now, last;
 
     if (!epoch || !top)
         return -EIO;
     sqlite3_bind_int64(epoch, 1, key);
-    if ((uint64_t)query(epoch) != op->lease.epoch)
+    if (query(epoch, &now) < 0)
+        return -EIO;
+    if ((uint64_t)now != op->lease.epoch)
         return err_set(&op->e, -ESTALE, "another rein drives this session now; this one writes no more");
     sqlite3_bind_int64(top, 1, EVENT_KEY(key, 0));
     sqlite3_bind_int64(top, 2, first);
-    last = query(top);
+    if (query(top, &last) < 0)
+        return -EIO;
     /* Appends are handed over without waiting for the one before: when that failed, this one would leave a gap. */
     if (first != (last ? last : EVENT_KEY(key, 0)) + 1)
         return err_set(&op->e, -ENOLINK, "the events before this one were not written");
@@ -203,8 +206,6 @@ static void append_group(struct store *s, struct op *first, struct op *end)
         return;
     }
     s->stats.commits++;
-    for (struct op *op = first; op != end; op = op->next)
-        s->stats.appends++;
 }
 
 static void *store_thread(void *arg)

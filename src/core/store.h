@@ -76,6 +76,6 @@ CO int store_first(struct store *s, int64_t key, enum kind kind, struct event **
 CO int store_last(struct store *s, int64_t key, struct event **ret, struct err *e);
 
 struct store_stats {
-    uint64_t commits, appends, events_written, events_read;
+    uint64_t commits, events_written, events_read;
 };
 struct store_stats store_stats(const struct store *s);

@@ -63,8 +63,11 @@ int proc_spawn(const struct proc_spec *spec, struct proc **ret, struct err *e)
     posix_spawnattr_setsigmask(&attr, &none);
     posix_spawnattr_setsigdefault(&attr, &ignored);
     posix_spawn_file_actions_addfchdir_np(&fa, spec->cwd);
-    for (size_t i = 0; i < spec->nfds; i++)
+    for (size_t i = 0; i < spec->nfds; i++) {
+        for (size_t k = 0; k < i; k++)
+            assert(spec->fds[i].from != spec->fds[k].to);
         posix_spawn_file_actions_adddup2(&fa, spec->fds[i].from, spec->fds[i].to);
+    }
     r = posix_spawn(&pid, spec->path, &fa, &attr, spec->argv, spec->env);
     posix_spawn_file_actions_destroy(&fa);
     posix_spawnattr_destroy(&attr);

@@ -7,7 +7,8 @@
 struct proc;
 
 struct proc_fd {
-    int from, to;           /* `from` becomes descriptor `to` of the child; all others are closed on exec */
+    int from, to;           /* `from` becomes descriptor `to` of the child, one after the other: no `from` may be an earlier
+                               `to`. All others are closed on exec */
 };
 
 struct proc_spec {

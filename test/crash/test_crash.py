@@ -82,7 +82,7 @@ DEFECTS = {
                             "    if (runs[0]->call.tool->effect) {\n        (void)e;", "commands"),
     "gap after a failed append": ("src/core/store.c", "    if (first != (last ? last : EVENT_KEY(key, 0)) + 1)\n",
                                   "    if (first < last)\n", "unit-log"),
-    "late writes not fenced": ("src/core/store.c", "    if ((uint64_t)query(epoch) != op->lease.epoch)\n", "    if (!query(epoch))\n",
+    "late writes not fenced": ("src/core/store.c", "    if ((uint64_t)now != op->lease.epoch)\n", "    if (!now)\n",
                                "unit-log"),
     "opaque calls repeated": ("src/core/view.c", 'c->pure = str_is(js_str(b, "effect"), "pure");', "c->pure = true;", "commands"),
     "told before commit": ("src/core/log.c", "    l->under_way++;\n",
