@@ -279,26 +279,38 @@ static CO int read_recorded(struct agent *a, const struct session_row *row, stru
     return 0;
 }
 
-static CO int open_recorded(struct agent *a, struct session_row *row, const struct recorded *rec)
+/* Puts together what a recorded session runs with, all but its model's address. */
+static int equip_recorded(struct agent *a, const struct recorded *rec, struct err *e)
 {
     const struct options *opt = &a->in->opt;
+    int r = opt->mode ? policy_mode(opt->mode, e) : 0;
+
+    if (r == 0 && ((opt->model && strcmp(opt->model, rec->model) != 0) || (opt->api && strcmp(opt->api, rec->api) != 0)))
+        r = err_set(e, -EINVAL, "the session was begun with %s (%s), and this rein cannot give its history to another model",
+                    rec->model, rec->api);
+    if (r == 0)
+        r = find_provider(a, rec->model, rec->api, e);
+    if (r == 0)
+        r = find_cwd(a, rec->cwd, e);
+    if (r == 0)
+        r = env_local(a->cwd, a->home, &a->env, e);
+    if (r == 0)
+        r = harness_load(opt->harness ? opt->harness : rec->harness, &a->harness, e);
+    if (r < 0)
+        return r;
+    find_limits(a, false);
+    a->set.mode = opt->mode;
+    return 0;
+}
+
+static CO int open_recorded(struct agent *a, struct session_row *row, const struct recorded *rec)
+{
     const struct view *v;
     struct equipment with;
     struct err e = {0};
     char hex[HASH_HEX];
-    int r = opt->mode ? policy_mode(opt->mode, &e) : 0;
+    int r = equip_recorded(a, rec, &e);
 
-    if (r == 0 && ((opt->model && strcmp(opt->model, rec->model) != 0) || (opt->api && strcmp(opt->api, rec->api) != 0)))
-        r = err_set(&e, -EINVAL, "the session was begun with %s (%s), and this rein cannot give its history to another model",
-                    rec->model, rec->api);
-    if (r == 0)
-        r = find_provider(a, rec->model, rec->api, &e);
-    if (r == 0)
-        r = find_cwd(a, rec->cwd, &e);
-    if (r == 0)
-        r = env_local(a->cwd, a->home, &a->env, &e);
-    if (r == 0)
-        r = harness_load(opt->harness ? opt->harness : rec->harness, &a->harness, &e);
     if (r < 0)
         return fail(status_of(r), "%s", e.msg);
     with = equipment(a);
@@ -309,11 +321,30 @@ static CO int open_recorded(struct agent *a, struct session_row *row, const stru
     r = find_address(a, rec->model, v->base_url, v->key_env, &e);
     if (r < 0)
         return fail(status_of(r), "%s", e.msg);
-    find_limits(a, false);
-    a->set.mode = opt->mode;
     if (!v->harness_hash || strcmp(hash_hex(&a->harness->hash, hex), v->harness_hash) != 0)
         a->set.harness = a->harness;        /* it is not the one of the last drive: the log says so */
     return 0;
+}
+
+static CO int fork_recorded(struct agent *a, const struct session_row *row, uint64_t seq, const struct recorded *rec)
+{
+    struct equipment with;
+    struct err e = {0};
+    int r = equip_recorded(a, rec, &e);
+
+    if (r < 0)
+        return fail(status_of(r), "%s", e.msg);
+    a->set.cwd = a->cwd;
+    a->set.harness = a->harness;
+    a->set.model = a->model_id;
+    a->set.api = a->provider->name;
+    a->set.base_url = a->in->opt.base_url;
+    a->set.key_env = a->in->opt.key_env;
+    with = equipment(a);
+    r = session_fork(a->store, row, seq, &with, &a->set, &a->session, &e);
+    if (r == 0)
+        r = find_address(a, rec->model, a->session->view.base_url, a->session->view.key_env, &e);
+    return r < 0 ? fail(status_of(r), "%s", e.msg) : 0;
 }
 
 CO int agent_open(struct agent *a, struct session_row *row)
@@ -324,6 +355,19 @@ CO int agent_open(struct agent *a, struct session_row *row)
 
     r = read_recorded(a, row, &rec, &e);
     r = r < 0 ? fail(STATUS_FAILED, "%s", e.msg) : open_recorded(a, row, &rec);
+    json_decref(rec.body);
+    session_row_done(row);
+    return r;
+}
+
+CO int agent_fork(struct agent *a, struct session_row *row, uint64_t seq)
+{
+    struct recorded rec = {0};
+    struct err e = {0};
+    int r;
+
+    r = read_recorded(a, row, &rec, &e);
+    r = r < 0 ? fail(STATUS_FAILED, "%s", e.msg) : fork_recorded(a, row, seq, &rec);
     json_decref(rec.body);
     session_row_done(row);
     return r;

@@ -33,6 +33,9 @@ CO int agent_find(struct agent *a, enum store_mode mode, const char *arg, struct
 CO int agent_create(struct agent *a);
 CO int agent_open(struct agent *a, struct session_row *row);
 
+/* A new session that shares the events of `row`'s up to `seq`. */
+CO int agent_fork(struct agent *a, struct session_row *row, uint64_t seq);
+
 /* An observer's functions, and what is printed at the end: the answer, and the calls that wait for a person. */
 void print_event(void *agent, const struct event *ev);
 void print_delta(void *agent, enum delta what, struct str text);

@@ -26,28 +26,38 @@ static CO int print_row(struct agent *a, const struct session_row *row)
     struct event *first = NULL, *last = NULL;
     cleanup(buf_done) struct buf title = {0}, state = {0}, line = {0};
     struct err e = {0};
-    uint64_t events;
+    uint64_t events = 0;
+    int64_t changed = row->created;
     char when[32];
     struct tm tm;
     time_t t;
 
-    if (store_last(a->store, row->key, &last, &e) < 0)
-        return fail(STATUS_FAILED, "session %s: %s", row->id, e.msg);
-    if (store_first(a->store, row->key, EV_USER, &first, &e) < 0)
-        first = NULL;
-    events = last->seq;
-    t = (time_t)(last->time / NS_PER_S);
-    if (last->kind != EV_END) {
-        event_free(last);
-        last = NULL;
+    /* One that cannot be read is listed all the same, and hides no other. */
+    if (store_last(a->store, row->key, &last, &e) < 0) {
+        buf_adds(&state, "damaged");
+        buf_adds(&title, e.msg);
+    } else {
+        if (store_first(a->store, row->key, EV_USER, &first, &e) < 0)
+            first = NULL;
+        events = last->seq;
+        changed = last->time;
+        if (last->kind != EV_END) {
+            event_free(last);
+            last = NULL;
+        }
+        state = text_of(last, "outcome");
+        title = text_of(first, "text");
     }
-    state = text_of(last, "outcome");
-    title = text_of(first, "text");
+    if (row->parent > 0 && title.n == 0 && store_first(a->store, row->key, EV_SESSION, &first, &e) == 0) {
+        title = text_of(first, "parent");
+        buf_addf(&title, "@%llu, forked", (unsigned long long)row->parent_seq);
+    }
+    t = (time_t)(changed / NS_PER_S);
     if (a->in->opt.json) {
         buf_addc(&line, '{');
         js_add_text(&line, "session", row->id);
         js_add_int(&line, "created", row->created);
-        js_add_int(&line, "changed", (int64_t)t * NS_PER_S);
+        js_add_int(&line, "changed", changed);
         js_add_text(&line, "cwd", row->cwd);
         js_add_int(&line, "events", (int64_t)events);
         js_add_text(&line, "outcome", state.n ? state.p : "open");

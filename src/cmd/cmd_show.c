@@ -47,6 +47,9 @@ static void tell_session(struct telling *t, const struct event *ev, const json_t
     struct tm tm;
 
     strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%S", localtime_r(&at, &tm));
+    if (js_str(b, "parent").n)
+        buf_addf(&t->out, "forked from session %.*s at event %lld: ", STR(js_str(b, "parent")),
+                 (long long)js_int(b, "parent_seq", 0));
     buf_addf(&t->out, "session %s, begun %s in %.*s\n  model %.*s, harness %.*s, mode %.*s, tier %.*s\n", t->id, when,
              STR(js_str(b, "cwd")), STR(js_str(b, "model")), STR(js_str(json_object_get(b, "harness"), "name")),
              STR(js_str(b, "mode")), STR(js_str(b, "tier")));
@@ -78,7 +81,8 @@ static void tell(struct telling *t, const struct event *ev, const json_t *b)
         buf_addf(out, "resumed%s%.*s\n", js_str(b, "mode").n ? ", mode " : "", STR(js_str(b, "mode")));
         break;
     case EV_USER:
-        buf_adds(out, "user\n");
+    case EV_STEER:
+        buf_addf(out, "%s\n", ev->labels & FROM_SYSTEM ? "rein says" : "user");
         add_text(out, js_str(b, "text"), "  ", SIZE_MAX, TEXT_MAX_SHOWN);
         break;
     case EV_ANSWER:

@@ -293,30 +293,37 @@ CO int calls_run(struct session *s, struct err *e)
     return r;
 }
 
-static CO int recover_one(struct session *s, struct call_view *cv)
+/* Finds out what became of a call that was begun elsewhere: `foreign`, by another session, from which this one was forked. */
+static CO int settle(struct session *s, struct call_view *cv, bool foreign, struct running **ret)
 {
-    cleanup(running_freep) struct running *run = NULL;
     cleanup(json_unrefp) json_t *intent = NULL;
     const struct tool *tool = harness_tool(s->with.harness, str_of(cv->name));
+    struct running *run;
     json_t *args = NULL;
-    int r;
 
     js_parse((struct str){ cv->args, cv->args_len }, &args, NULL);
     js_parse(str_of(cv->intent), &intent, NULL);
-    run = running_new(s, cv, tool, args);
+    *ret = run = running_new(s, cv, tool, args);
     snprintf(run->key, sizeof(run->key), "%.*s", STR(js_str(intent, "key")));
     run->call.planned = json_incref(json_object_get(intent, "plan"));
     run->call.same_life = *env_life(run->call.env) && str_is(js_str(intent, "life"), env_life(run->call.env));
-    if (tool && tool->settle) {
-        r = tool->settle(&run->call);
-        if (r < 0)
-            return r;
-    } else {
-        run->result.outcome = OUT_UNKNOWN;
-        buf_adds(&run->result.text, "it was started, and this rein cannot look what became of it");
-    }
+    run->call.foreign = foreign;
+    if (tool && tool->settle)
+        return tool->settle(&run->call);
+    run->result.outcome = OUT_UNKNOWN;
+    buf_adds(&run->result.text, "it was started, and this rein cannot look what became of it");
+    return 0;
+}
+
+static CO int recover_one(struct session *s, struct call_view *cv)
+{
+    cleanup(running_freep) struct running *run = NULL;
+    int r = settle(s, cv, false, &run);
+
+    if (r < 0)
+        return r;
     if (run->result.outcome == OUT_UNKNOWN)
-        put_ask(s, cv, "decide", args, run->result.text.p);
+        put_ask(s, cv, "decide", run->call.args, run->result.text.p);
     else
         put_result(s, cv, &run->result);
     return 0;
@@ -333,4 +340,24 @@ CO int calls_recover(struct session *s, struct err *e)
             r = recover_one(s, cv);
     }
     return r < 0 ? r : session_commit(s, e);
+}
+
+CO int calls_forked(struct session *s)
+{
+    int r = 0;
+
+    for (size_t i = 0; i < s->view.ncalls && r == 0; i++) {
+        struct call_view *cv = &s->view.calls[i];
+        cleanup(running_freep) struct running *run = NULL;
+
+        if (cv->state != CALL_UNKNOWN && (cv->state != CALL_STARTED || cv->pure))
+            continue;
+        r = settle(s, cv, true, &run);
+        if (r == 0 && run->result.outcome == OUT_UNKNOWN)
+            put_simple(s, cv, OUT_UNKNOWN, "This session was forked while the call ran. What became of it is not known here: do "
+                                           "not assume that it took effect, check.");
+        else if (r == 0)
+            put_result(s, cv, &run->result);
+    }
+    return r;
 }

@@ -45,6 +45,7 @@ struct env_outcome {
     int exit_status, signo; /* signo 0 unless a signal ended it; then exit_status is -1 */
     int64_t total;          /* bytes it wrote */
     int64_t head, tail;     /* bytes kept from the beginning and from the end; total - head - tail are lost */
+    bool synced;            /* what it wrote is on disk; false: a power failure may still take some of it back */
     int killed;             /* processes it left behind, ended with it */
     int64_t ms;
 };
@@ -110,8 +111,8 @@ static inline int env_ready(struct env *v, const struct env_command *c, struct e
     return v->ops->ready(v, c, ret, e);
 }
 
-/* Starts it and waits; its output goes to a file that env_output reads. 0 whatever the command's own status is; -ECANCELED
- * with the outcome filled in once every process of it is gone. */
+/* Starts it, waits, and has what it wrote put on disk; its output goes to a file that env_output reads. 0 whatever the command's
+ * own status is; -ECANCELED with the outcome filled in once every process of it is gone. */
 static inline CO int env_run(struct env *v, struct env_ready *ready, struct env_outcome *o, struct err *e)
 {
     return v->ops->run(ready, o, e);

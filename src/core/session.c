@@ -1,6 +1,7 @@
 #include "core/session.h"
 
 #include "base/clock.h"
+#include "rt/proc.h"
 
 #include <stdio.h>
 
@@ -70,6 +71,7 @@ static void add_settings(struct buf *b, const struct settings *set)
 {
     char hex[HASH_HEX];
 
+    js_add_text(b, "boot", proc_boot());
     js_add_text(b, "cwd", set->cwd);
     js_add_text(b, "mode", set->mode);
     js_add_text(b, "model", set->model);
@@ -98,24 +100,17 @@ static void add_settings(struct buf *b, const struct settings *set)
     }
 }
 
-CO int session_create(struct store *store, const struct equipment *with, const struct settings *set,
-                      struct session **ret, struct err *e)
+/* The first event that a session writes itself. */
+static void put_session(struct session *s, const struct settings *set, const struct session_row *parent, uint64_t seq)
 {
-    cleanup(session_freep) struct session *s = NULL;
-    struct session_row row = { .cwd = xstrdup(set->cwd), .parent = -1 };
-    struct lease lease;
     struct buf body = {0};
-    int r = store_create(store, &row, &lease, e);
 
-    if (r < 0) {
-        session_row_done(&row);
-        return r;
-    }
-    s = session_new(store, &row, with);
-    s->log.lease = lease;
-    s->view.epoch = lease.epoch;
     buf_addc(&body, '{');
     js_add_int(&body, "format", EVENT_FORMAT);
+    if (parent) {
+        js_add_text(&body, "parent", parent->id);
+        js_add_int(&body, "parent_seq", (int64_t)seq);
+    }
     js_add_text(&body, "tier", "none");
     js_add_text(&body, "tier_why", "this rein has no box yet: commands run with the rights of the user");
     js_key(&body, "roots");
@@ -125,6 +120,61 @@ CO int session_create(struct store *store, const struct equipment *with, const s
     add_settings(&body, set);
     buf_addc(&body, '}');
     session_put(s, EV_SESSION, 0, FROM_SYSTEM, &body);
+}
+
+/* A row, its lease, and nothing in its log yet but what it shares with a parent. */
+static CO int session_begin(struct store *store, const struct equipment *with, struct session_row *row, struct session **ret,
+                            struct err *e)
+{
+    struct lease lease;
+    int r = store_create(store, row, &lease, e);
+
+    if (r < 0) {
+        session_row_done(row);
+        return r;
+    }
+    *ret = session_new(store, row, with);
+    (*ret)->log.lease = lease;
+    (*ret)->view.epoch = lease.epoch;
+    return 0;
+}
+
+CO int session_create(struct store *store, const struct equipment *with, const struct settings *set,
+                      struct session **ret, struct err *e)
+{
+    struct session_row row = { .cwd = xstrdup(set->cwd), .parent = -1 };
+    int r = session_begin(store, with, &row, ret, e);
+
+    if (r == 0)
+        put_session(*ret, set, NULL, 0);
+    return r;
+}
+
+CO int session_fork(struct store *store, const struct session_row *parent, uint64_t seq, const struct equipment *with,
+                    const struct settings *set, struct session **ret, struct err *e)
+{
+    cleanup(session_freep) struct session *s = NULL;
+    struct settings full = *set;
+    struct session_row row = { .cwd = xstrdup(set->cwd), .parent = parent->key, .parent_seq = seq };
+    int r = session_begin(store, with, &row, &s, e);
+
+    if (r == 0)
+        r = log_read(&s->log, fold, s, e);
+    if (r < 0)
+        return r;
+    if (s->view.seq != seq)
+        return err_set(e, -ENOENT, "session %s has %llu events; it cannot be forked at event %llu", parent->id,
+                       (unsigned long long)s->view.seq, (unsigned long long)seq);
+    if (!full.mode)
+        full.mode = s->view.mode;
+    if (!full.base_url)
+        full.base_url = s->view.base_url;
+    if (!full.key_env)
+        full.key_env = s->view.key_env;
+    full.limits.steps = set->limits.steps ? set->limits.steps : s->view.limits.steps;
+    full.limits.tokens = set->limits.tokens ? set->limits.tokens : s->view.limits.tokens;
+    full.limits.seconds = set->limits.seconds ? set->limits.seconds : s->view.limits.seconds;
+    put_session(s, &full, parent, seq);
     *ret = TAKE(s);
     return 0;
 }
@@ -178,6 +228,7 @@ int session_submit(struct session *s, struct str text, struct err *e)
 
 void session_set(struct session *s, const struct settings *set)
 {
+    bool lost = s->view.unsynced && s->view.boot && strcmp(s->view.boot, proc_boot()) != 0;
     struct buf body = {0};
 
     buf_addc(&body, '{');
@@ -186,6 +237,13 @@ void session_set(struct session *s, const struct settings *set)
     add_settings(&body, set);
     buf_addc(&body, '}');
     session_put(s, EV_SET, 0, FROM_USER, &body);
+    if (lost) {
+        buf_addc(&body, '{');
+        js_add_text(&body, "text", "The machine was restarted before all that the last commands wrote was on its disk: some of it "
+                                   "may be missing. Check before you build on it.");
+        buf_addc(&body, '}');
+        session_put(s, EV_STEER, s->view.seq, FROM_SYSTEM, &body);
+    }
 }
 
 /* Whether the word answers what the call waits for. */

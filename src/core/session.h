@@ -39,6 +39,11 @@ struct session {
 CO int session_create(struct store *store, const struct equipment *with, const struct settings *set,
                       struct session **ret, struct err *e);
 
+/* A new session that shares the parent's events up to `seq`, and goes on from there with these settings, and the parent's where
+ * they say nothing. */
+CO int session_fork(struct store *store, const struct session_row *parent, uint64_t seq, const struct equipment *with,
+                    const struct settings *set, struct session **ret, struct err *e);
+
 /* An existing one: takes its lease and folds its log. `row` is used up. */
 CO int session_open(struct store *store, struct session_row *row, const struct equipment *with, struct session **ret,
                     struct err *e);

@@ -24,16 +24,25 @@ static const char schema[] =
     "CREATE TABLE event(key INTEGER PRIMARY KEY, time INTEGER NOT NULL, kind INTEGER NOT NULL, cause INTEGER NOT NULL,"
     " labels INTEGER NOT NULL, salt BLOB, body TEXT, blob BLOB, hash BLOB NOT NULL);"
     "CREATE TABLE blob(hash BLOB PRIMARY KEY, data BLOB NOT NULL);"
+    /* Who took the lease last: pid, boot and start time name one process of one machine. */
     "CREATE TABLE lease(session INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, pid INTEGER NOT NULL,"
-    " since INTEGER NOT NULL);"
+    " since INTEGER NOT NULL, boot TEXT NOT NULL DEFAULT '', started INTEGER NOT NULL DEFAULT 0);"
     "INSERT INTO session VALUES(0, 'ledger', 0, '', -1, 0);";
+
+/* What makes a store of format N one of format N + 1; each is one transaction with the new number. */
+static const char *const migrations[STORE_FORMAT] = {
+    [1] = "ALTER TABLE lease ADD COLUMN boot TEXT NOT NULL DEFAULT '';"
+          "ALTER TABLE lease ADD COLUMN started INTEGER NOT NULL DEFAULT 0;",
+};
 
 static const char *const statement_sql[ST_MAX] = {
     [ST_BEGIN] = "BEGIN IMMEDIATE",
     [ST_COMMIT] = "COMMIT",
     [ST_ROLLBACK] = "ROLLBACK",
     [ST_EPOCH] = "SELECT epoch FROM lease WHERE session = ?1",
-    [ST_TOP] = "SELECT max(key) FROM event WHERE key BETWEEN ?1 AND ?2",
+    /* A session without events of its own goes on where its parent was forked. */
+    [ST_TOP] = "SELECT coalesce((SELECT max(key) FROM event WHERE key BETWEEN ?1 << 32 AND ?2),"
+               " (SELECT (key << 32) + parent_seq FROM session WHERE key = ?1))",
     [ST_INSERT] = "INSERT INTO event(key, time, kind, cause, labels, salt, body, blob, hash)"
                   " VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     [ST_BLOB] = "INSERT INTO blob(hash, data) VALUES(?1, ?2) ON CONFLICT DO NOTHING",
@@ -42,6 +51,7 @@ static const char *const statement_sql[ST_MAX] = {
     [ST_LOAD] = "SELECT " COLUMNS " ORDER BY e.key",
     [ST_FIRST] = "SELECT " COLUMNS " AND e.kind = ?3 ORDER BY e.key LIMIT 1",
     [ST_LAST] = "SELECT " COLUMNS " ORDER BY e.key DESC LIMIT 1",
+    [ST_PARENT] = "SELECT parent, parent_seq FROM session WHERE key = ?1",
 };
 
 /* The thread's side. */
@@ -169,12 +179,12 @@ static int append_one(struct store *s, struct op *op)
         return -EIO;
     if ((uint64_t)now != op->lease.epoch)
         return err_set(&op->e, -ESTALE, "another rein drives this session now; this one writes no more");
-    sqlite3_bind_int64(top, 1, EVENT_KEY(key, 0));
+    sqlite3_bind_int64(top, 1, key);
     sqlite3_bind_int64(top, 2, first);
     if (query(top, &last) < 0)
         return -EIO;
     /* Appends are handed over without waiting for the one before: when that failed, this one would leave a gap. */
-    if (first != (last ? last : EVENT_KEY(key, 0)) + 1)
+    if (first != last + 1)
         return err_set(&op->e, -ENOLINK, "the events before this one were not written");
     for (size_t i = 0; i < op->nevs; i++)
         if (insert_event(s, op->lease.key, op->evs[i]) < 0)
@@ -332,16 +342,17 @@ static int64_t pragma_int(struct store *s, const char *sql)
     return v;
 }
 
-/* Two first starts may race: whoever gets the write lock second finds the tables made. */
-static int create_tables(struct store *s, struct err *e)
+/* Changes the store from one format to another, unless another rein was faster: whoever gets the write lock second finds it
+ * done. */
+static int change_format(struct store *s, int64_t from, int64_t to, const char *change, struct err *e)
 {
     int r = exec(s, "BEGIN IMMEDIATE", e);
 
-    if (r == 0 && pragma_int(s, "PRAGMA user_version") == 0) {
+    if (r == 0 && pragma_int(s, "PRAGMA user_version") == from) {
         char sql[128];
 
-        r = exec(s, schema, e);
-        snprintf(sql, sizeof(sql), "PRAGMA application_id=%d; PRAGMA user_version=%d", APPLICATION_ID, STORE_FORMAT);
+        r = exec(s, change, e);
+        snprintf(sql, sizeof(sql), "PRAGMA application_id=%d; PRAGMA user_version=%lld", APPLICATION_ID, (long long)to);
         if (r == 0)
             r = exec(s, sql, e);
     }
@@ -370,18 +381,23 @@ static int set_up(struct store *s, int64_t *ret_format, struct err *e)
     return *ret_format < 0 ? store_error(s, e, "opening") : 0;
 }
 
+static int no_store(struct store *s, struct err *e)
+{
+    return err_set(e, -ENOENT, "there is no session store in %s yet", s->home);
+}
+
 static int open_run(struct store *s, struct op *op)
 {
     cleanup(freep) char *path = xasprintf("%s/rein.db", s->home), *lock = xasprintf("%s/lease", s->home);
     struct err *e = &op->e;
-    int flags = s->mode == STORE_WRITE ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY;
+    /* Whoever only reads may write too, where the rights are there: what a killed rein left half done is taken back first. */
+    int flags = SQLITE_OPEN_READWRITE | (s->mode == STORE_WRITE ? SQLITE_OPEN_CREATE : 0);
     bool fresh = access(path, F_OK) < 0;
-    int64_t format;
+    int64_t format = 0;
     int r;
 
     if (s->mode == STORE_READ && fresh)
-        return err_set(e, errno == ENOENT ? -ENOENT : -errno, "there is no session store in %s%s%s", s->home,
-                       errno == ENOENT ? " yet" : ": ", errno == ENOENT ? "" : strerror(errno));
+        return errno == ENOENT ? no_store(s, e) : err_set(e, -errno, "the session store in %s: %s", s->home, strerror(errno));
     if (s->mode == STORE_WRITE) {
         r = path_mkdirs(s->home);
         if (r < 0)
@@ -410,7 +426,7 @@ static int open_run(struct store *s, struct op *op)
     if (r < 0)
         return r;
     if (format == 0 && s->mode == STORE_WRITE) {
-        r = create_tables(s, e);
+        r = change_format(s, 0, STORE_FORMAT, schema, e);
         if (r == 0 && fresh) {
             cleanup(freep) char *parent = path_resolve(s->home, LIT(".."));
 
@@ -422,10 +438,14 @@ static int open_run(struct store *s, struct op *op)
         }
         return r;
     }
+    if (format == 0)
+        return no_store(s, e);          /* the first rein was stopped before it had made the tables */
     if (format > STORE_FORMAT)
         return err_set(e, -EPROTO, "the session store in %s has format %lld, this rein knows %d: use the newer rein",
                        s->home, (long long)format, STORE_FORMAT);
-    return 0;
+    for (; format < STORE_FORMAT && s->mode == STORE_WRITE && r == 0; format++)
+        r = change_format(s, format, format + 1, migrations[format], e);
+    return r;
 }
 
 static int close_run(struct store *s, struct op *op)

@@ -11,7 +11,7 @@
 #include "core/event.h"
 #include "rt/fiber.h"
 
-#define STORE_FORMAT   1
+#define STORE_FORMAT   2
 #define SESSION_ID_MAX 32
 
 struct store;
@@ -22,7 +22,7 @@ struct session_row {
     int64_t created;                    /* ns, wall clock */
     char *cwd;
     int64_t parent;                     /* key of the session it was forked from, -1 for none */
-    uint64_t parent_seq;
+    uint64_t parent_seq;                /* its events up to this one are also the fork's; 0 without a parent */
 };
 
 void session_row_done(struct session_row *row);
@@ -57,7 +57,7 @@ void store_rows_free(struct session_row *rows, size_t n);
 
 /* Takes the lease. -EBUSY names who has it. */
 CO int store_lease(struct store *s, int64_t key, struct lease *ret, struct err *e);
-/* The process that took the lease last, whether it still runs or not. -ENOENT. */
+/* The process that drives the session now. -ENOENT when nobody does. */
 CO int store_owner(struct store *s, int64_t key, int64_t *ret_pid, struct err *e);
 CO void store_release(struct store *s, const struct lease *l);
 
@@ -68,10 +68,11 @@ typedef void store_done_fn(void *arg, int result, const struct err *e);
  * of the calls; -ESTALE: the lease has passed on. `evs` is borrowed until then. */
 void store_append(struct store *s, const struct lease *l, struct event *const *evs, size_t n, store_done_fn *done, void *arg);
 
-/* Loads up to `max` events from seq `from` on, in order; each is owned by the caller. Returns how many. */
+/* Loads up to `max` events from seq `from` on, in order, those that a fork shares with its parents included; each is owned by
+ * the caller. Returns how many. */
 CO ssize_t store_load(struct store *s, int64_t key, uint64_t from, struct event **evs, size_t max, struct err *e);
 
-/* The first event of a kind at or after `from`, or the last event of all with kind 0. -ENOENT. */
+/* The session's own first event of a kind, and its last of all; what it shares with a parent is not looked at. -ENOENT. */
 CO int store_first(struct store *s, int64_t key, enum kind kind, struct event **ret, struct err *e);
 CO int store_last(struct store *s, int64_t key, struct event **ret, struct err *e);
 

@@ -2,6 +2,7 @@
 #include "core/store_impl.h"
 
 #include "base/clock.h"
+#include "rt/proc.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -64,7 +65,7 @@ static int query_run(struct store *s, struct op *op)
     int r;
 
     sqlite3_prepare_v2(s->db, "SELECT " ROW_COLUMNS " FROM session WHERE session.key > 0"
-                       " AND EXISTS (SELECT 1 FROM event e WHERE e.key = (session.key << 32) + 1)"
+                       " AND EXISTS (SELECT 1 FROM event e WHERE e.key = (session.key << 32) + parent_seq + 1)"
                        " AND (?1 IS NULL OR substr(id, 1, length(?1)) = ?1) ORDER BY created DESC, key DESC LIMIT ?2",
                        -1, &st, NULL);
     sqlite3_bind_text(st, 1, q->id, -1, SQLITE_STATIC);
@@ -135,20 +136,27 @@ struct owner {
     int64_t key, pid;
 };
 
+/* A pid alone may belong to another program by now. */
+static bool is_process(int64_t pid, const char *boot, int64_t started)
+{
+    return boot && strcmp(boot, proc_boot()) == 0 && started && proc_started((pid_t)pid) == started;
+}
+
 static int owner_run(struct store *s, struct op *op)
 {
     struct owner *o = op->arg;
     sqlite3_stmt *st = NULL;
     int r = -ENOENT;
 
-    sqlite3_prepare_v2(s->db, "SELECT pid FROM lease WHERE session = ?1", -1, &st, NULL);
+    sqlite3_prepare_v2(s->db, "SELECT pid, boot, started FROM lease WHERE session = ?1", -1, &st, NULL);
     sqlite3_bind_int64(st, 1, o->key);
-    if (st && sqlite3_step(st) == SQLITE_ROW) {
+    if (st && sqlite3_step(st) == SQLITE_ROW &&
+        is_process(sqlite3_column_int64(st, 0), (const char *)sqlite3_column_text(st, 1), sqlite3_column_int64(st, 2))) {
         o->pid = sqlite3_column_int64(st, 0);
         r = 0;
     }
     sqlite3_finalize(st);
-    return r < 0 ? err_set(&op->e, r, "nobody has driven that session") : 0;
+    return r < 0 ? err_set(&op->e, r, "nobody drives that session now") : 0;
 }
 
 CO int store_owner(struct store *s, int64_t key, int64_t *ret_pid, struct err *e)
@@ -168,11 +176,13 @@ static int take_epoch(struct store *s, struct lease *l)
     sqlite3_stmt *st = NULL;
     int r;
 
-    sqlite3_prepare_v2(s->db, "INSERT INTO lease VALUES(?1, 1, ?2, ?3) ON CONFLICT(session) DO UPDATE"
-                       " SET epoch = epoch + 1, pid = ?2, since = ?3 RETURNING epoch", -1, &st, NULL);
+    sqlite3_prepare_v2(s->db, "INSERT INTO lease VALUES(?1, 1, ?2, ?3, ?4, ?5) ON CONFLICT(session) DO UPDATE"
+                       " SET epoch = epoch + 1, pid = ?2, since = ?3, boot = ?4, started = ?5 RETURNING epoch", -1, &st, NULL);
     sqlite3_bind_int64(st, 1, l->key);
     sqlite3_bind_int64(st, 2, getpid());
     sqlite3_bind_int64(st, 3, clock_wall());
+    sqlite3_bind_text(st, 4, proc_boot(), -1, SQLITE_STATIC);
+    sqlite3_bind_int64(st, 5, proc_started(getpid()));
     r = st ? sqlite3_step(st) : SQLITE_ERROR;
     if (r == SQLITE_ROW) {
         l->epoch = (uint64_t)sqlite3_column_int64(st, 0);
@@ -313,15 +323,40 @@ static int read_event(struct store *s, sqlite3_stmt *st, struct event **ret, str
     return 0;
 }
 
-static int load_run(struct store *s, struct op *op)
+/* Which session's row an event of this one is: its own, or of the parent that it shares it with; and up to where. */
+static int64_t row_of(struct store *s, int64_t key, uint64_t seq, uint64_t *ret_upto)
+{
+    sqlite3_stmt *st = store_statement(s, ST_PARENT);
+
+    *ret_upto = UINT32_MAX;
+    while (st) {
+        int64_t parent = -1;
+        uint64_t shared = 0;
+
+        sqlite3_bind_int64(st, 1, key);
+        if (sqlite3_step(st) == SQLITE_ROW) {
+            parent = sqlite3_column_int64(st, 0);
+            shared = (uint64_t)sqlite3_column_int64(st, 1);
+        }
+        sqlite3_reset(st);
+        if (seq > shared)
+            break;
+        *ret_upto = MIN(*ret_upto, shared);
+        key = parent;
+    }
+    return key;
+}
+
+/* The rows of one session among those that are asked for. */
+static int load_rows(struct store *s, struct op *op, int64_t key, uint64_t from, uint64_t upto)
 {
     struct load *l = op->arg;
     sqlite3_stmt *st = store_statement(s, l->which);
     int r = SQLITE_ERROR, bad = 0;
 
     if (st) {
-        sqlite3_bind_int64(st, 1, EVENT_KEY(l->key, l->from));
-        sqlite3_bind_int64(st, 2, EVENT_KEY(l->key, UINT32_MAX));
+        sqlite3_bind_int64(st, 1, EVENT_KEY(key, from));
+        sqlite3_bind_int64(st, 2, EVENT_KEY(key, upto));
         if (l->which == ST_FIRST)
             sqlite3_bind_int(st, 3, (int)l->kind);
         while (l->n < l->max && (r = sqlite3_step(st)) == SQLITE_ROW) {
@@ -335,10 +370,25 @@ static int load_run(struct store *s, struct op *op)
         bad = store_error(s, &op->e, "reading events");
     if (st)
         sqlite3_reset(st);
-    if (bad < 0)
+    return bad;
+}
+
+static int load_run(struct store *s, struct op *op)
+{
+    struct load *l = op->arg;
+    uint64_t upto = UINT32_MAX;
+    int r;
+
+    do {
+        uint64_t from = l->from + l->n;
+        int64_t key = l->which == ST_LOAD ? row_of(s, l->key, from, &upto) : l->key;
+
+        r = load_rows(s, op, key, from, upto);
+    } while (r == 0 && upto != UINT32_MAX && l->from + l->n == upto + 1 && l->n < l->max);
+    if (r < 0)
         while (l->n)
             event_free(l->evs[--l->n]);
-    return bad;
+    return r;
 }
 
 static CO ssize_t load(struct store *s, struct load *l, struct err *e)

@@ -60,6 +60,7 @@ struct call {
     struct buf plan;        /* JSON members, begun with '{' and not closed */
     json_t *planned;        /* for settle: the plan as it was logged */
     bool same_life;         /* for settle: the machine was not restarted since */
+    bool foreign;           /* for settle: another session's call, which may be running: look, and touch nothing */
     void *state;            /* what prepare keeps for run */
     void (*state_free)(void *);
 };

@@ -54,6 +54,10 @@ void view_done(struct view *v)
     for (size_t i = 0; i < v->nfiles; i++)
         free(v->files[i].path);
     free(v->files);
+    for (size_t i = 0; i < v->norigins; i++)
+        free(v->origins[i].id);
+    free(v->origins);
+    free(v->boot);
     free(v->cwd);
     free(v->harness);
     free(v->harness_hash);
@@ -114,6 +118,14 @@ const struct hash *view_known(const struct view *v, const char *path)
     return found ? &v->files[at].hash : NULL;
 }
 
+const char *view_writer(const struct view *v, uint64_t seq, const char *own)
+{
+    for (size_t i = 0; i < v->norigins; i++)
+        if (seq <= v->origins[i].upto)
+            return v->origins[i].id;
+    return own;
+}
+
 static void know_file(struct view *v, const json_t *file)
 {
     struct str path = js_str(file, "path");
@@ -149,6 +161,9 @@ static void fold_settings(struct view *v, const json_t *b)
 {
     const json_t *harness = json_object_get(b, "harness"), *limits = json_object_get(b, "limits");
 
+    if (!str_is(js_str(b, "boot"), v->boot ? v->boot : ""))
+        v->unsynced = false;
+    put(&v->boot, js_str(b, "boot"));
     put(&v->cwd, js_str(b, "cwd"));
     put(&v->mode, js_str(b, "mode"));
     put(&v->model, js_str(b, "model"));
@@ -247,6 +262,13 @@ int view_fold(struct view *v, const struct event *ev, const json_t *b, struct er
     v->folded++;
     switch (ev->kind) {
     case EV_SESSION:
+        if (ev->seq > 1) {              /* a fork: it goes on from here, as another session */
+            GROW(v->origins, v->norigins, v->origins_cap);
+            v->origins[v->norigins++] = (struct origin){ str_dup(js_str(b, "parent")), ev->seq - 1 };
+            reopen(v);
+        }
+        fold_settings(v, b);
+        break;
     case EV_SET:
         fold_settings(v, b);
         if (js_bool(b, "resumed", false))
@@ -305,6 +327,7 @@ int view_fold(struct view *v, const struct event *ev, const json_t *b, struct er
             v->bytes_since += (int64_t)ev->body.n;
         }
         know_file(v, json_object_get(b, "file"));
+        v->unsynced |= !js_bool(b, "synced", true);
         break;
     case EV_END:
         v->end = END_FAILED;

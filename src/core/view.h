@@ -56,12 +56,19 @@ struct known_file {
     struct hash hash;
 };
 
+/* A session that this one was forked from: events up to `upto` are its. */
+struct origin {
+    char *id;
+    uint64_t upto;
+};
+
 struct view {
     uint64_t seq;               /* of the last event folded */
     uint64_t epoch;             /* this life of rein; set by the session, grows with every lease */
     int64_t started;            /* when this drive began, wall clock */
 
     /* session, set */
+    char *boot;                 /* the life of the machine in which it was last driven */
     char *cwd, *harness, *harness_hash, *mode, *model, *api, *base_url, *key_env;
     struct limits limits;
 
@@ -72,6 +79,7 @@ struct view {
     bool cut;                   /* the answer was cut off by the output limit: its calls do not run */
     bool refused;               /* the model's service withheld the answer */
     bool empty;                 /* the answer said nothing and called nothing */
+    bool unsynced;              /* in this boot a command ended whose writes may not be on disk */
     bool aborted;               /* a person ended the session at a call in doubt */
     struct call_view *calls;
     size_t ncalls;
@@ -94,6 +102,9 @@ struct view {
 
     struct known_file *files;   /* content as last seen by the model; sorted by path */
     size_t nfiles, files_cap;
+
+    struct origin *origins;     /* eldest first */
+    size_t norigins, origins_cap;
 };
 
 /* `body` is ev->body parsed. */
@@ -102,6 +113,9 @@ void view_done(struct view *v);
 
 /* The call a person or an event names as ANSWER.INDEX, or NULL. */
 struct call_view *view_call(const struct view *v, struct str name);
+
+/* The session that wrote an event, `own` unless the event is from before a fork. */
+const char *view_writer(const struct view *v, uint64_t seq, const char *own);
 
 /* The content of a file that the model saw last, or NULL. */
 const struct hash *view_known(const struct view *v, const char *path);

@@ -2,6 +2,7 @@
 #include "env/local_impl.h"
 
 #include "base/path.h"
+#include "rt/offload.h"
 #include "rt/proc.h"
 
 #include <fcntl.h>
@@ -15,6 +16,7 @@
 #define SPILL_CAP       ((int64_t)64 << 20)     /* bytes of a command's output that are kept from its beginning */
 #define SPILL_TAIL      ((int64_t)256 << 10)    /* and from its end, above that */
 #define REPORT_SIZE     4096
+#define SYNC_MS         2000                    /* for the disk to take what a command wrote */
 #define BOX_GRACE_MS    5000                    /* for the supervisor to end what it started */
 
 extern char **environ;
@@ -127,6 +129,7 @@ static int spool_file(struct local *l, const char *key, int *ret, struct err *e)
 }
 
 struct env_ready {
+    struct local *local;
     struct proc *proc;
     int spool, link;
 };
@@ -159,6 +162,7 @@ int local_ready(struct env *v, const struct env_command *c, struct env_ready **r
     struct proc_fd fds[2];
     int r, link[2];
 
+    ready->local = l;
     ready->spool = ready->link = -1;
     r = env_box_path(&box, e);
     if (r == 0)
@@ -179,6 +183,43 @@ int local_ready(struct env *v, const struct env_command *c, struct env_ready **r
     if (r == 0)
         *ret = TAKE(ready);
     return r;
+}
+
+struct sync_job {
+    struct job job;
+    int fd, result;
+};
+
+static void sync_run(struct job *job)
+{
+    struct sync_job *j = container_of(job, struct sync_job, job);
+
+    j->result = syncfs(j->fd);
+}
+
+static void sync_free(struct job *job)
+{
+    struct sync_job *j = container_of(job, struct sync_job, job);
+
+    close(j->fd);
+    free(j);
+}
+
+/* What a command wrote is on disk before its outcome is told, or the outcome says that it may not be. Nobody knows what it
+ * wrote, so all that the workspace's file system has not written yet is waited for, other programs' data too: within bounds. */
+static CO bool sync_workspace(struct local *l)
+{
+    struct sync_job *j = xcalloc(1, sizeof(*j));
+    bool synced;
+
+    j->job.run = sync_run;
+    j->job.free = sync_free;
+    j->fd = fcntl(l->root_fd, F_DUPFD_CLOEXEC, 0);
+    if (offload(&j->job, "the disk", SYNC_MS) < 0)
+        return false;
+    synced = j->result == 0;
+    job_free(&j->job);
+    return synced;
 }
 
 CO int local_run(struct env_ready *ready, struct env_outcome *o, struct err *e)
@@ -202,6 +243,7 @@ CO int local_run(struct env_ready *ready, struct env_outcome *o, struct err *e)
         return err_set(e, -EIO, "the command's supervisor ended without a report");
     if (!o->started)
         return err_set(e, -ENOEXEC, "the command could not be started (/bin/sh)");
+    o->synced = sync_workspace(ready->local);
     return 0;
 }
 
@@ -224,6 +266,8 @@ CO int local_settle(struct env *v, const char *key, struct env_outcome *o, struc
             return r;
     }
     r = read_report(fd, o);
+    if (r == 0 && o->ended)
+        o->synced = sync_workspace(l);
     return r < 0 ? err_set(e, r, "%s cannot be read: %s", path, strerror(-r)) : 0;
 }
 

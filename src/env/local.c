@@ -15,6 +15,7 @@
 
 #include "base/path.h"
 #include "rt/offload.h"
+#include "rt/proc.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -364,7 +365,7 @@ static int file_job_new(struct local *l, struct str path, void (*run)(struct job
 
 static CO int file_job_do(struct file_job *j, const char *why, struct err *e)
 {
-    int r = offload(&j->job, why);
+    int r = offload(&j->job, why, FIBER_FOREVER);
 
     if (r < 0)
         return err_set(e, r, "stopped");
@@ -460,18 +461,8 @@ static CO int local_tidy(struct env *v, struct str path, const char *key, struct
 
 static const char *local_life(struct env *v)
 {
-    struct local *l = local(v);
-    cleanup(closep) int fd = -1;
-    ssize_t n;
-
-    if (l->life[0])
-        return l->life;
-    fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
-    n = fd < 0 ? -1 : read(fd, l->life, sizeof(l->life) - 1);
-    while (n > 0 && l->life[n - 1] == '\n')
-        n--;
-    l->life[MAX(n, (ssize_t)0)] = 0;
-    return l->life;
+    (void)v;
+    return proc_boot();
 }
 
 static void local_free(struct env *v)

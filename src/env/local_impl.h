@@ -7,7 +7,6 @@ struct local {
     struct env env;
     char *root, *spool;
     int root_fd;
-    char life[64];
 };
 
 static inline struct local *local(struct env *v)

@@ -190,7 +190,7 @@ static CO int load(void *arg)
     j->run = load_run;
     j->free = load_free;
     fiber_shield();
-    offload(j, "libcurl to load");
+    offload(j, "libcurl to load", FIBER_FOREVER);
     fiber_unshield();
     job_free(j);
     if (lib.why[0]) {

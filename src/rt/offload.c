@@ -22,7 +22,7 @@ static void after(uv_work_t *req, int status)
         gate_open(&j->done, 0);
 }
 
-CO int offload(struct job *j, const char *why)
+CO int offload(struct job *j, const char *why, int64_t timeout_ms)
 {
     uv_work_t *req = xcalloc(1, sizeof(*req));
     int r;
@@ -30,7 +30,7 @@ CO int offload(struct job *j, const char *why)
     req->data = j;
     r = uv_queue_work(loop_uv(), req, work, after);
     assert(r == 0);
-    r = gate_wait(&j->done, why, FIBER_FOREVER);
+    r = gate_wait(&j->done, why, timeout_ms);
     if (r < 0) {
         if (j->finished)
             j->free(j);

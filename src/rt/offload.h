@@ -12,9 +12,10 @@ struct job {
     void *req;                          /* the pool's own */
 };
 
-/* Runs the job and waits. 0: it ran, the results are in it, and the caller hands it back with job_free(). -ECANCELED:
- * it is left to itself, freed when it has ended, and must not be touched again. */
-CO int offload(struct job *j, const char *why);
+/* Runs the job and waits. 0: it ran, the results are in it, and the caller hands it back with job_free(). -ECANCELED, and
+ * -ETIMEDOUT when it may take timeout_ms at most: it is left to itself, freed when it has ended, and must not be touched
+ * again. */
+CO int offload(struct job *j, const char *why, int64_t timeout_ms);
 
 /* Takes NULL. */
 void job_free(struct job *j);

@@ -2,7 +2,10 @@
 
 #include "rt/loop.h"
 
+#include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <spawn.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -98,6 +101,44 @@ void proc_free(struct proc *p)
         uv_close((uv_handle_t *)&p->poll, closed);
     else
         p->abandoned = true;
+}
+
+static ssize_t read_small(const char *path, char *text, size_t size)
+{
+    cleanup(closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, size - 1);
+
+    text[MAX(n, (ssize_t)0)] = 0;
+    return n;
+}
+
+int64_t proc_started(pid_t pid)
+{
+    char path[64], text[1024], *at;
+    long long started;
+
+    snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+    if (read_small(path, text, sizeof(text)) <= 0)
+        return 0;
+    at = strrchr(text, ')');            /* the name before it may hold anything */
+    return at && sscanf(at + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %lld", &started) == 1
+               ? started : 0;
+}
+
+static char boot[64];
+
+static void read_boot(void)
+{
+    if (read_small("/proc/sys/kernel/random/boot_id", boot, sizeof(boot)) > 0)
+        boot[strcspn(boot, "\n")] = 0;
+}
+
+const char *proc_boot(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+    pthread_once(&once, read_boot);
+    return boot;
 }
 
 struct watch {

@@ -26,6 +26,14 @@ int proc_spawn(const struct proc_spec *spec, struct proc **ret, struct err *e);
 /* Forgets the child: it is left to end, and reaped in the background. Takes NULL. */
 void proc_free(struct proc *p);
 
+/* When a process of this machine was started, in clock ticks since boot; with its pid that names it, since pids are used again.
+ * 0 when there is none. */
+int64_t proc_started(pid_t pid);
+
+/* Names this life of the machine: another one after a reboot, when what was not synced may be gone and no process is left.
+ * "" if the kernel does not tell. */
+const char *proc_boot(void);
+
 /* Waits until there is something to read from a descriptor, or its other end is gone. 0, -ETIMEDOUT, -ECANCELED. */
 CO int fd_readable(int fd, const char *why, int64_t timeout_ms);
 

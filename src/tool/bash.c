@@ -93,6 +93,8 @@ static void add_facts(struct call *c, const struct env_outcome *o)
     js_add_int(facts, "ms", o->ms);
     if (o->killed)
         js_add_int(facts, "ended_with_it", o->killed);
+    if (!o->synced)
+        js_add_bool(facts, "synced", false);
 }
 
 static CO int report(struct call *c, const struct env_outcome *o, int64_t timeout)
@@ -142,8 +144,13 @@ static CO int bash_settle(struct call *c)
     struct env_outcome o;
     struct err e = {0};
     int64_t timeout = js_int(c->args, "timeout", TIMEOUT_DEFAULT);
-    int r = env_settle(c->env, c->key, &o, &e);
+    int r;
 
+    if (c->foreign) {
+        c->result->outcome = OUT_UNKNOWN;
+        return 0;
+    }
+    r = env_settle(c->env, c->key, &o, &e);
     if (r == -ECANCELED)
         return r;
     if (r < 0) {
@@ -151,7 +158,7 @@ static CO int bash_settle(struct call *c)
         buf_adds(text, e.msg);
         return 0;
     }
-    if (o.ended && o.end != ENV_ORPHAN)
+    if (o.ended && o.end != ENV_ORPHAN && c->same_life)
         return report(c, &o, timeout);
     if (!o.started && c->same_life) {
         c->result->outcome = OUT_NOT_DONE;
@@ -159,7 +166,10 @@ static CO int bash_settle(struct call *c)
         return 0;
     }
     c->result->outcome = OUT_UNKNOWN;
-    if (o.ended)
+    if (o.ended && o.end != ENV_ORPHAN)
+        buf_addf(text, "it had ended with exit status %d, but the machine was restarted since, and what it wrote may not have "
+                 "reached the disk", o.exit_status);
+    else if (o.ended)
         buf_addf(text, "it was running for %lld ms and had written %lld bytes when rein was stopped, and was ended with it",
                  (long long)o.ms, (long long)o.total);
     else if (o.started)

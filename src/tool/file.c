@@ -90,7 +90,7 @@ CO int change_settle(struct call *c)
 
     if (!path.p || !hash_from_hex(js_str(c->planned, "after"), &planned))
         return result_fail(c->result, -EBADMSG, "the intent's plan cannot be read");
-    r = env_tidy(c->env, path, c->key, &e);
+    r = c->foreign ? 0 : env_tidy(c->env, path, c->key, &e);
     if (r == -ECANCELED)
         return r;
     r = env_look(c->env, path, &st, &now, &e);

@@ -8,7 +8,7 @@
 #define CHUNK        ((size_t)256 << 10)
 #define SNIFF        8192               /* bytes looked at to tell text from binary */
 #define DEFAULT_COUNT 2000
-#define OUTPUT_PREFIX "output:"
+#define OUTPUT_PREFIX "output:"         /* and the call's name */
 
 /* Where the bytes come from: a file, or the kept output of a command. */
 struct source {
@@ -121,6 +121,12 @@ static CO int remember(struct call *c, struct str path, const struct buf *whole,
     return r == -ECANCELED ? r : 0;
 }
 
+/* The key of a call, which begins with the session that made it: a fork reads its parent's outputs too. */
+static char *output_key(struct call *c, const char *name)
+{
+    return xasprintf("%s-%s", view_writer(c->view, strtoull(name, NULL, 10), c->session), name);
+}
+
 static CO int read_run(struct call *c)
 {
     cleanup(buf_done) struct buf chunk = BUF_MAX(CHUNK + 1);
@@ -138,7 +144,7 @@ static CO int read_run(struct call *c)
     g.count = MIN(g.count, INT64_MAX - g.start);
     g.max = c->harness->result_head + c->harness->result_tail;
     if (src.path.n > strlen(OUTPUT_PREFIX) && strncmp(src.path.p, OUTPUT_PREFIX, strlen(OUTPUT_PREFIX)) == 0)
-        src.output_key = key = xasprintf("%s-%s", c->session, src.path.p + strlen(OUTPUT_PREFIX));
+        src.output_key = key = output_key(c, src.path.p + strlen(OUTPUT_PREFIX));
 
     do {
         buf_clear(&chunk);

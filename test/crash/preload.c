@@ -4,7 +4,8 @@
  *   CRASH_MAP=FILE      64 bytes, shared: [0] calls so far, [1] fsync and fdatasync on the loop's thread, [2] all of those
  *   CRASH_AT=N:WHAT     at call N: before (killed, it has not happened), after (killed, it has), short (half of a write),
  *                       or the number of an errno that it fails with. With a + behind N: at every call from N on.
- *   CRASH_LOG=FILE      names each call, a line each: where a point lies
+ *   CRASH_LOG=FILE      names each call, a line each: number, name, descriptor, thread, file
+ *   CRASH_BOOT=FILE     what the kernel says of this boot is read from that file: the machine was restarted
  *
  * Only rein itself is counted: children do not inherit the preload. Pipes, eventfds and the like do not count; files and
  * sockets do. */
@@ -37,8 +38,10 @@ static struct {
     bool onwards;
     enum what what;
     int err, log;
+    const char *boot;
 } crash = { .log = -1 };
 
+#define MAX(a, b) ((a) > (b) ? (a) : (b))
 #define REAL(name) static __typeof__(&name) real; if (!real) *(void **)&real = dlsym(RTLD_NEXT, #name)
 
 __attribute__((constructor)) static void begin(void)
@@ -49,6 +52,7 @@ __attribute__((constructor)) static void begin(void)
     unsetenv("LD_PRELOAD");
     unsetenv("CRASH_MAP");
     unsetenv("CRASH_AT");
+    crash.boot = getenv("CRASH_BOOT");
     if (fd >= 0) {
         void *p = mmap(NULL, 64, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
@@ -88,9 +92,14 @@ static enum what point(const char *name, int fd)
         return NOTHING;
     n = atomic_fetch_add(&crash.map[0], 1) + 1;
     if (crash.log >= 0) {
-        char line[128];
-        int len = snprintf(line, sizeof(line), "%llu %s fd=%d tid=%ld\n", (unsigned long long)n, name, fd,
-                           syscall(SYS_gettid) - syscall(SYS_getpid));
+        char line[512], path[300] = "-", link[40];
+        int len;
+
+        snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+        if (fd >= 0)
+            path[MAX(syscall(SYS_readlink, link, path, sizeof(path) - 1), 0)] = 0;
+        len = snprintf(line, sizeof(line), "%llu %s fd=%d tid=%ld %s\n", (unsigned long long)n, name, fd,
+                       syscall(SYS_gettid) - syscall(SYS_getpid), path);
 
         syscall(SYS_write, crash.log, line, len);
     }
@@ -273,6 +282,8 @@ int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *
             mode = va_arg(ap, mode_t);                                                             \
             va_end(ap);                                                                            \
         }                                                                                          \
+        if (crash.boot && !strcmp(path, "/proc/sys/kernel/random/boot_id"))                        \
+            path = crash.boot;                                                                     \
         if ((flags & O_ACCMODE) == O_RDONLY)                                                       \
             return real_call;                                                                      \
         AROUND(int, -1, #name, -1, real_call);                                                     \

@@ -81,7 +81,7 @@ class Mock:
             def log_message(self, *unused):
                 pass
 
-            def sse(self, payloads, pause=0.0):
+            def sse(self, payloads, pause=0.0, end=True):
                 self.send_response(200)
                 self.send_header("Content-Type", "text/event-stream")
                 self.send_header("Transfer-Encoding", "chunked")
@@ -92,7 +92,8 @@ class Mock:
                     if pause:
                         self.wfile.flush()
                         time.sleep(pause)
-                self.wfile.write(b"0\r\n\r\n")
+                if end:
+                    self.wfile.write(b"0\r\n\r\n")
                 self.wfile.flush()
 
             def plain(self, status, data, kind="application/json", headers=()):

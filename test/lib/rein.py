@@ -11,13 +11,14 @@ RELEASE = os.path.join(TOP, "build", "rein")
 
 
 class Place:
-    """A workspace and a REIN_HOME in a folder of their own."""
+    """A workspace and a REIN_HOME in a folder of their own, below `base` or, when the paths in the log have to be the same as in
+    another one, at `top`."""
 
-    def __init__(self, binary=SANITISED):
-        self.top = os.path.realpath(tempfile.mkdtemp(prefix="rein-test-"))
+    def __init__(self, binary=SANITISED, base=None, top=None):
+        self.top = top or os.path.realpath(tempfile.mkdtemp(prefix="rein-test-", dir=base))
         self.work = os.path.join(self.top, "work")
         self.home = os.path.join(self.top, "home")
-        os.mkdir(self.work)
+        os.makedirs(self.work, exist_ok=True)
         self.binary = binary
         self.env = dict(os.environ, REIN_HOME=self.home, HOME=os.path.join(self.top, "user"),
                         ASAN_OPTIONS="detect_stack_use_after_return=1:abort_on_error=0:exitcode=99",

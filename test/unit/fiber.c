@@ -219,7 +219,7 @@ static CO int offloads(void *arg)
     s->job.run = slow_run;
     s->job.free = slow_free;
     s->freed = &freed;
-    r = offload(&s->job, "a slow job");
+    r = offload(&s->job, "a slow job", FIBER_FOREVER);
     if (r == 0) {
         r = s->result == 42 ? 0 : -1;
         job_free(&s->job);

@@ -1,0 +1,337 @@
+"""The sessions that are killed, failed and cut off from power: what a model asks for, how a person drives it, and the judge.
+
+A scenario is a dict:
+
+    answers   the model's answers, each a list of calls; an empty one says "Finished.", and so does what comes after the last
+    mode      open unless said
+    http      the answers come from a server on loopback, strict about requests, instead of a script; `dies`: the number of the
+              answer whose stream breaks the first time
+    goals     what a person wants, one after the other: the arguments of a run, of which the last is the prompt. {options} are mode
+              and model, {id} is the session of the goal before
+    before    function(place): what is there at the beginning; with `fixed` it is made once and copied
+    beside    function(place): another rein that runs at the same time; returns a function that ends and judges it
+
+Play drives it to its end as a person would: what waits is answered, what is in doubt is skipped, what ended early is resumed.
+judge() compares three things that do not know of each other: what rein printed, what its log says, and what the files hold.
+
+  1. the log is whole, and every event that was printed is in it;
+  2. a command's line stands in the file once for every `ok`, and at most once more for every outcome that leaves it open;
+     `not_done` leaves none;
+  3. the files are what the edits and writes with outcome `ok` make of them, and nothing else: no temporary file either;
+  4. no file tool is ever in doubt, and at most one call in all;
+  5. no process is left.
+"""
+import contextlib
+import json
+import mmap
+import os
+import shutil
+import sqlite3
+import time
+
+from lib.mock import Mock, calls, chunks, text
+from lib.rein import TOP, check
+
+PRELOAD = os.path.join(TOP, "build-test", "test", "crash.so")
+TRIES = 12
+START = "one\ntwo\nthree\nfour\n"
+EXEC = ["exec", "--json", "{options}", "go"]
+LONG = 2500                             # turns of four events: 10,000 events
+
+
+def bash(n):
+    return ("bash", {"command": f"echo {n} >> count; echo out {n}"})
+
+
+def edit(old, new):
+    return ("edit", {"path": "a.txt", "edits": [{"old": old, "new": new}]})
+
+
+def write(path, content):
+    return ("write", {"path": path, "content": content})
+
+
+READ = ("read", {"path": "a.txt"})
+
+# The command interrupts rein, its grandparent, as ^C would, and is ended with it.
+CANCEL = ("bash", {"command": "echo 2 >> count; read -r _ _ _ up _ < /proc/$PPID/stat; read -r who < /proc/$up/comm;"
+                              " [ \"$who\" = rein ] && kill -INT $up; sleep 20"})
+
+
+def done_session(place):
+    """A session that is done, in a store as this rein makes it."""
+    out = place.rein("exec", "--quiet", "--mode", "open", "--model", place.model, "before", timeout=300)
+    check(out.returncode == 0, out.stderr.decode())
+
+
+def old_store(place):
+    """The same in a store of format 1."""
+    done_session(place)
+    db = sqlite3.connect(os.path.join(place.home, "rein.db"))
+    db.executescript("BEGIN; CREATE TABLE old(session INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, pid INTEGER NOT NULL,"
+                     " since INTEGER NOT NULL); INSERT INTO old SELECT session, epoch, pid, since FROM lease; DROP TABLE lease;"
+                     " ALTER TABLE old RENAME TO lease; PRAGMA user_version = 1; COMMIT;")
+    db.close()
+
+
+def neighbour(place):
+    """A second rein in the same workspace and store. Whatever happens to the first must not touch it."""
+    script = os.path.join(place.top, "other")
+    numbers = (11, 12, 13)
+    with open(script, "w", encoding="utf-8") as f:
+        f.write(script_text([[bash(n)] for n in numbers]))
+    p = place.start("exec", "--quiet", "--mode", "open", "--model", "script/" + script, "beside")
+
+    def end():
+        _, err = p.communicate(timeout=60)
+        must(p.returncode == 0, "the other session ended with", p.returncode, err.decode())
+        lines = place.read("count").decode().split()
+        must(all(lines.count(str(n)) == 1 for n in numbers), "the other session's effects are", lines)
+    return end
+
+
+SCENARIOS = {
+    "edits": {"answers": [[READ], [edit("one", "1")], [edit("two", "2"), edit("three", "3")]]},
+    "writes": {"answers": [[write("new/deep.txt", "fresh\n")], [READ], [write("a.txt", "all new\n")]]},
+    "commands": {"answers": [[bash(1)], [bash(2), bash(3)]]},
+    "readers": {"answers": [[READ, READ, READ, ("read", {"path": "none"})], [READ, bash(1), READ]]},
+    "approval": {"answers": [[edit("one", "1"), bash(1)], [bash(2)]], "mode": "ask"},
+    "http": {"answers": [[READ, READ], [edit("one", "1"), bash(1)], [edit("two", "2")]], "http": True},
+    "dying stream": {"answers": [[bash(1)], [edit("one", "1")]], "http": True, "dies": 1},
+    "budget": {"answers": [[bash(1)], [edit("one", "1")], [bash(2)]],
+               "goals": [["exec", "--json", "--max-steps", "1", "{options}", "go"]]},
+    "cancel": {"answers": [[bash(1), edit("one", "1")], [CANCEL, bash(3)], [bash(4)]]},
+    "two sessions": {"answers": [[bash(1)], [edit("one", "1"), bash(2)], [bash(3)]], "beside": neighbour},
+    "resumed twice": {"answers": [[bash(1)], [], [edit("one", "1")], [], [bash(2), bash(3)]],
+                      "goals": [EXEC, ["resume", "{id}", "--json", "more"], ["resume", "{id}", "--json", "still more"]]},
+    "fork": {"answers": [[bash(1), edit("one", "1")], [bash(2)]], "goals": [EXEC, ["fork", "{id}@8", "--json", "another way"]]},
+    "long": {"answers": [[READ]] * LONG + [[], [bash(1), edit("one", "1")], [bash(2)]], "before": done_session, "fixed": True,
+             "goals": [["resume", "--last", "--json", "go"]]},
+    "migration": {"answers": [[bash(1)], [], [edit("one", "1")], [bash(2)]], "before": old_store,
+                  "goals": [["resume", "--last", "--json", "go"]]},
+}
+
+
+class Violation(Exception):
+    pass
+
+
+def must(condition, *what):
+    if not condition:
+        raise Violation(" ".join(str(w) for w in what))
+
+
+class Count:
+    """The shared memory of the preload: one count over all the runs that are given it, and what is to happen at N."""
+
+    def __init__(self, place, at=None, **more):
+        self.path = os.path.join(place.top, f"map{at or ''}".replace("/", ""))
+        self.at = at
+        self.more = more
+        with open(self.path, "wb") as f:
+            f.write(bytes(64))
+
+    def env(self):
+        return {"LD_PRELOAD": PRELOAD, "CRASH_MAP": self.path, **({"CRASH_AT": self.at} if self.at else {}), **self.more}
+
+    def values(self):
+        with open(self.path, "rb") as f:
+            data = mmap.mmap(f.fileno(), 64, prot=mmap.PROT_READ)
+            return [int.from_bytes(data[i:i + 8], "little") for i in (0, 8, 16)]
+
+    def fired(self):
+        return bool(self.at) and self.values()[0] >= int(self.at.split(":")[0].rstrip("+"))
+
+
+def script_text(answers):
+    parts = ["\n".join(f"call {name} {json.dumps(args)}" for name, args in part) or "say Finished." for part in answers]
+    return "\n--\n".join(parts + ["say Finished."]) + "\n"
+
+
+@contextlib.contextmanager
+def model_of(place, scenario):
+    """Makes the scenario's model, a script or a server on loopback: place.model, and the options that name it."""
+    answers = scenario["answers"]
+    if not scenario.get("http"):
+        path = os.path.join(place.top, "script")
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(script_text(answers))
+        place.model = "script/" + path
+        yield ["--model", place.model]
+        return
+    replies = [calls(*answer) for answer in answers] + [text("Finished.")]
+    died = []
+
+    def reply(n, body):
+        del body
+        answer = replies[min(n, len(replies) - 1)]
+        if scenario.get("dies") == n and not died:
+            died.append(True)
+            return lambda h: (h.sse(chunks(answer)[:-3], end=False), h.cut())
+        return answer
+    with Mock(reply) as mock:
+        yield mock.options()
+        must(not mock.refused, "an illegal request:", mock.refused)
+
+
+def prepare(place, scenario):
+    """What is there before the first goal. What is expensive is kept beside the place, which is used again then."""
+    saved = place.top + ".saved"
+    if scenario.get("fixed") and os.path.isdir(saved):
+        for part in ("home", "work"):
+            shutil.rmtree(os.path.join(place.top, part), ignore_errors=True)
+            shutil.copytree(os.path.join(saved, part), os.path.join(place.top, part))
+        return
+    place.write("a.txt", START)
+    if scenario.get("before"):
+        scenario["before"](place)
+    if scenario.get("fixed"):
+        shutil.copytree(place.top, saved)
+
+
+class Play:
+    """One session, or more, on their way to the end. `counts` harm the runs one after the other: each until it has fired."""
+
+    def __init__(self, place, scenario, options, counts=(), stats=None, allowed=(0, 3, 4, 130, -9)):
+        self.place, self.scenario, self.allowed = place, scenario, allowed
+        self.options = ["--mode", scenario.get("mode", "open"), *options]
+        self.counts = list(counts)
+        self.stats = stats if stats is not None else {"unknown": 0}
+        self.acked = []
+        self.killed = 0
+        self.doubts = set()
+
+    def run(self, args):
+        while self.counts and self.counts[0].fired():
+            self.counts.pop(0)
+        out = self.place.rein(*args, env=self.counts[0].env() if self.counts else None)
+        lines = [json.loads(line) for line in out.stdout.decode().splitlines(True) if line.endswith("\n") and line.startswith("{")]
+        self.acked += [e for e in lines if "hash" in e]
+        self.killed += out.returncode == -9
+        nothing_there = out.returncode == 2 and (b"no session" in out.stderr or b"is empty" in out.stderr)
+        must(out.returncode in self.allowed or nothing_there, "status", out.returncode, "of", *args[:2], out.stderr.decode())
+        must(out.returncode in (0, -9) or b"rein: " in out.stderr, "no sentence:", out.stderr.decode())
+
+    def sessions(self):
+        """All but the neighbour's, the newest first."""
+        out = self.place.rein("sessions", "--json")
+        must(out.returncode == 0, "sessions:", out.stderr.decode())
+        return [s for s in map(json.loads, out.stdout.decode().splitlines()) if s["prompt"] != "beside"]
+
+    def find(self, prompt):
+        """The session in which that was said, and its events."""
+        for s in self.sessions():
+            events = self.place.events(s["session"])
+            if any(e["kind"] == "user" and e["body"]["text"] == prompt for e in events):
+                return s, events
+        return None, []
+
+    def go_on(self, session, events):
+        """The arguments with which a person goes on: answers what waits, raises the limit."""
+        replied = {e["cause"] for e in events if e["kind"] == "reply"}
+        asks = [e for e in events if e["kind"] == "ask" and e["seq"] not in replied]
+        closed = {e["body"]["call"] for e in events if e["kind"] == "result"}
+        asks = [e for e in asks if e["body"]["call"] not in closed]
+        doubt = [e for e in asks if e["body"]["kind"] == "decide"]
+        must(len(doubt) <= 1, "more than one call in doubt")
+        if doubt:
+            must(doubt[0]["body"]["about"].startswith("bash"), "in doubt:", doubt[0])
+            self.doubts.add(doubt[0]["hash"])
+            return ["--decide", "all=skip"]
+        if asks:
+            return ["--answer", "all=yes"]
+        return ["--max-steps", "50"] if session["outcome"] == "budget" else []
+
+    def goal(self, args, before):
+        for _ in range(TRIES):
+            session, events = self.find(args[-1])
+            if session and session["outcome"] == "done":
+                return session["session"]
+            if session:
+                self.run(["resume", session["session"], "--json", *self.go_on(session, events)])
+            else:
+                words = [w.replace("{id}", before or "") for w in args if w != "{options}"]
+                if "{options}" in args:
+                    words[1:1] = self.options
+                self.run(words)
+        raise Violation(f"not done after {TRIES} runs")
+
+    def to_the_end(self):
+        end = self.scenario["beside"](self.place) if self.scenario.get("beside") else None
+        session = None
+        try:
+            for args in self.scenario.get("goals", [EXEC]):
+                session = self.goal(args, session)
+        finally:
+            if end:
+                end()
+
+    def judge(self):
+        calls_made, events = {}, {}
+        for s in self.sessions():
+            out = self.place.rein("log", "verify", s["session"])
+            must(out.returncode == 0, "log verify:", out.stderr.decode())
+            for e in self.place.events(s["session"]):
+                events[e["hash"]] = e
+                if e["kind"] == "answer":
+                    for i, call in enumerate(e["body"]["calls"]):
+                        calls_made[(s["session"], f"{e['seq']}.{i + 1}")] = [call, None]
+                elif e["kind"] == "result":
+                    made = calls_made[(s["session"], e["body"]["call"])]
+                    must(made[1] is None, "two results for", e["body"]["call"])
+                    made[1] = e
+        for e in self.acked:
+            must(e["hash"] in events, "an event that was told is lost:", e)
+        self.stats["unknown"] += len(self.doubts)
+        results = {}
+        for (session, name), (call, result) in calls_made.items():
+            must(result, "call", name, "of", session, "has no result")
+            results[result["hash"]] = (call["name"], json.loads(call["args"]), result)    # a fork shares its parent's
+        self.judge_effects([results[h] for h in sorted(results, key=lambda h: results[h][2]["time"])])
+
+    def judge_effects(self, results):
+        want = {"a.txt": START}
+        at_least, at_most = {}, {}
+        for name, args, result in results:
+            outcome, said = result["body"]["outcome"], result["body"]["text"]
+            self.stats[outcome] = self.stats.get(outcome, 0) + 1
+            if name == "bash":
+                n = args["command"].split()[1]
+                at_least[n] = at_least.get(n, 0) + (outcome == "ok")
+                at_most[n] = at_most.get(n, 0) + (outcome != "not_done" and not said.startswith("Not run"))
+            elif name in ("edit", "write"):
+                must(outcome in ("ok", "not_done", "error") or said.startswith("Not run"), name, "has outcome", outcome)
+                if outcome == "ok" or "may undo the change" in said:
+                    if name == "edit":
+                        want["a.txt"] = want["a.txt"].replace(args["edits"][0]["old"], args["edits"][0]["new"])
+                    else:
+                        want[args["path"]] = args["content"]
+        path = self.place.path("count")
+        lines = self.place.read("count").decode().split() if os.path.exists(path) else []
+        for n, most in at_most.items():
+            must(lines.count(n) <= most, "command", n, "ran", lines.count(n), "times, its outcomes allow", most)
+            must(lines.count(n) >= at_least[n], "command", n, "is done, and not there")
+        files = {}
+        for folder, _, names in os.walk(self.place.work):
+            for name in names:
+                path = os.path.relpath(os.path.join(folder, name), self.place.work)
+                if path != "count":
+                    files[path] = self.place.read(path).decode()
+        must(files == want, "files are", files, "and should be", want)
+
+    def judge_processes(self):
+        for _ in range(150):
+            if not left_running(self.place):
+                return
+            time.sleep(0.02)
+        raise Violation("a process is left")
+
+
+def left_running(place):
+    for pid in os.listdir("/proc"):
+        try:
+            if pid.isdigit() and os.readlink(f"/proc/{pid}/cwd").startswith(place.work):
+                return pid
+        except OSError:
+            pass
+    return None
