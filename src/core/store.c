@@ -420,6 +420,8 @@ static int open_run(struct store *s, struct op *op)
     if (sqlite3_open_v2(path, &s->db, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL) != SQLITE_OK)
         return store_error(s, e, "opening");
     sqlite3_busy_handler(s->db, on_busy, s);
+    if (s->mode == STORE_READ)
+        sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     /* Changing the journal mode does not ask the busy handler: while another first start does it, this one tries again. */
     for (int tries = 0; (r = set_up(s, &format, e)) == -EBUSY && on_busy(s, tries); tries++)
         ;

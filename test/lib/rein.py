@@ -20,6 +20,7 @@ class Place:
         self.home = os.path.join(self.top, "home")
         os.makedirs(self.work, exist_ok=True)
         self.binary = binary
+        self.wrap = []                  # what stands before rein on the command line, as strace does
         self.env = dict(os.environ, REIN_HOME=self.home, HOME=os.path.join(self.top, "user"),
                         ASAN_OPTIONS="detect_stack_use_after_return=1:abort_on_error=0:exitcode=99",
                         LSAN_OPTIONS="print_suppressions=0:suppressions=" + os.path.join(TOP, "test", "lsan.supp"),
@@ -63,7 +64,7 @@ class Place:
             return [json.loads(line) for line in f]
 
     def rein(self, *args, timeout=60, env=None, stdin=subprocess.DEVNULL):
-        return subprocess.run([self.binary, *args], cwd=self.work, env=dict(self.env, **(env or {})), stdin=stdin,
+        return subprocess.run([*self.wrap, self.binary, *args], cwd=self.work, env=dict(self.env, **(env or {})), stdin=stdin,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout, check=False)
 
     def start(self, *args, env=None, **more):

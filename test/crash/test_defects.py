@@ -1,0 +1,110 @@
+"""A guard is trusted once a planted defect has turned it red: what to change in a source file, and where it must show."""
+import glob
+import os
+import shutil
+import subprocess
+import tempfile
+
+from crash import power, sweep
+from crash.scenarios import Violation
+from lib.rein import RELEASE, TOP, Skip, check
+
+FULL = False
+SEED = 20261125
+
+# name: (file, old text, new text, check, scenario)
+DEFECTS = {
+    "intent after effect": ("src/core/calls.c", "    if (runs[0]->call.tool->effect == EFFECT_PURE) {\n        log_flush(&s->log);",
+                            "    if (runs[0]->call.tool->effect) {\n        (void)e;", "kill", "commands"),
+    "gap after a failed append": ("src/core/store.c", "    if (first != last + 1)\n", "    if (first < last)\n", "unit", "unit-log"),
+    "late writes not fenced": ("src/core/store.c", "    if ((uint64_t)now != op->lease.epoch)\n", "    if (!now)\n", "unit", "unit-log"),
+    "opaque calls repeated": ("src/core/view.c", 'c->pure = str_is(js_str(b, "effect"), "pure");', "c->pure = true;", "kill",
+                              "commands"),
+    "told before commit": ("src/core/log.c", "    l->under_way++;\n",
+                           "    for (size_t i = 0; i < b->n && l->durable; i++)\n        l->durable(l->durable_arg, b->evs[i]);\n"
+                           "    l->under_way++;\n", "kill", "edits"),
+    "files written in place": ("src/env/local.c", "    r = write_temp(j, dir, fd >= 0 ? &old : NULL);\n",
+                               "    if (fd >= 0) {\n        int bad = openat(dir, name, O_WRONLY | O_TRUNC);\n\n"
+                               "        if (write(bad, j->data.p, j->data.n) < 0)\n            return -EIO;\n"
+                               "        return 0;\n    }\n    r = write_temp(j, dir, fd >= 0 ? &old : NULL);\n", "kill", "edits"),
+    "temporary file left": ("src/tool/file.c", "    r = c->foreign ? 0 : env_tidy(c->env, path, c->key, &e);\n", "    r = 0;\n", "kill",
+                            "writes"),
+    "synchronous=NORMAL": ("src/core/store.c", "PRAGMA synchronous=FULL", "PRAGMA synchronous=NORMAL", "power", "commands"),
+    "directory not synced": ("src/env/local.c", "    if (fsync(dir) < 0)\n        return err_set(&j->e, -EUCLEAN",
+                             "    if (dir < 0)\n        return err_set(&j->e, -EUCLEAN", "power", "edits"),
+    "file not synced": ("src/env/local.c", "    return fsync(fd) < 0 ? say(j, -errno, \"cannot make durable: \") : 0;\n",
+                        "    return 0;\n", "power", "edits"),
+    "commands not synced": ("src/env/command.c", "    j->result = syncfs(j->fd);\n", "    j->result = 0;\n", "power", "commands"),
+    "a new store's name not synced": ("src/core/store.c", "            r = sync_dir(s->home);\n            if (r == 0)\n"
+                                      "                r = sync_dir(parent);\n", "            r = parent ? 0 : -1;\n", "power", "edits"),
+    "restart of the machine ignored": ("src/core/calls.c", "    run->call.same_life = *env_life(run->call.env) &&",
+                                       "    run->call.same_life = true ||", "power", "commands"),
+    "failed fsync of a file tried again": ("src/env/local.c", "    return fsync(fd) < 0 ? say", "    return fsync(fd) < 0 && fsync(fd) < 0 ? say",
+                                           "syncs", "edits"),
+    "failed commit tried again": ("src/core/store.c", "    if (r == 0)\n        r = run(s, ST_COMMIT);\n    if (r < 0) {\n        r = store_error",
+                                  "    if (r == 0)\n        r = run(s, ST_COMMIT);\n    if (r < 0) {\n        rollback(s);\n"
+                                  "        r = run(s, ST_BEGIN);\n"
+                                  "        for (struct op *op = first; op != end && r == 0; op = op->next)\n"
+                                  "            r = append_one(s, op);\n        if (r == 0)\n            r = run(s, ST_COMMIT);\n    }\n"
+                                  "    if (r < 0) {\n        r = store_error", "syncs", "edits"),
+}
+
+CHECKS = {
+    "kill": lambda name, binary: sweep.sweep(name, None, SEED, binary),
+    "power": lambda name, binary: power.blackouts(name, 600, SEED, binary),
+    "syncs": sweep.failed_syncs,
+}
+
+
+def build(top, path, old, new, tests):
+    for part in ("src", "harness", "tools", "test", "meson.build", "meson_options.txt"):
+        source = os.path.join(TOP, part)
+        (shutil.copytree if os.path.isdir(source) else shutil.copy)(source, os.path.join(top, part))
+    with open(os.path.join(top, path), encoding="utf-8") as f:
+        text = f.read()
+    check(text.count(old) == 1, "the defect no longer fits", path)
+    with open(os.path.join(top, path), "w", encoding="utf-8") as f:
+        f.write(text.replace(old, new))
+    folder = os.path.join(top, "build")
+    for command in (["meson", "setup", folder, top, f"-Dtests={str(tests).lower()}"], ["ninja", "-C", folder]):
+        out = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        check(out.returncode == 0, out.stdout.decode()[-2000:])
+    return folder
+
+
+def must_be_found(name, play):
+    try:
+        play()
+    except Violation as e:
+        print(f"crash/defect: {name}: found: {str(e)[:200]}", flush=True)
+        return
+    raise AssertionError(f"the planted defect '{name}' was not found")
+
+
+def planted(name):
+    path, old, new, how, scenario = DEFECTS[name]
+    with tempfile.TemporaryDirectory() as top:
+        folder = build(top, path, old, new, how == "unit")
+        if how != "unit":
+            must_be_found(name, lambda: CHECKS[how](scenario, os.path.join(folder, "rein")))
+            return
+        out = subprocess.run([os.path.join(folder, "test", scenario)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        check(out.returncode == 1, f"the planted defect '{name}' was not found")
+
+
+def test_defect_libeatmydata():
+    """A library that turns every sync into nothing is put in front of rein."""
+    found = glob.glob("/usr/lib/*/libeatmydata.so*") + glob.glob("/usr/lib/libeatmydata/libeatmydata.so")
+    if not found:
+        raise Skip("libeatmydata is not installed")
+    must_be_found("libeatmydata", lambda: power.blackouts("commands", 600, SEED, RELEASE, found[0]))
+
+
+def add(name):
+    def test():
+        planted(name)
+    globals()["test_defect_" + name.replace(" ", "_")] = test
+
+
+for each in DEFECTS:
+    add(each)
