@@ -1,6 +1,7 @@
 /* rein-box.c - stands between rein and a command, so that nothing of the command outlives its call.
  *
- *   rein-box --link FD --spool FD --cap BYTES --tail BYTES --timeout MS -- PROGRAM [ARGS]
+ *   rein-box --link FD --spool FD --cap BYTES --tail BYTES --timeout MS [JOB] -- PROGRAM [ARGS]
+ *   JOB: --listen FD --socket PATH --grace MS
  *
  * The link is a socket to rein. The program is started when a first byte comes over it, so that rein can make its intent
  * durable while this process comes up; if the link closes before, nothing ever runs. When its other end closes, by
@@ -9,15 +10,28 @@
  * double forks and new sessions included, and it kills until it has no child left; then it says so with one byte on the
  * link.
  *
+ * A job goes on when the link closes, since another rein may take it up: that one connects to the listening socket (of type
+ * SOCK_SEQPACKET, at PATH). When nobody has watched for `grace` ms the job is ended (0: it stays). What comes over a
+ * connection, one message each, is answered with one byte, 'o' or 'x':
+ *
+ *   w            watch: for as long as this connection stands, the job has an owner
+ *   i KEY\n TEXT  text for the job's standard input, noted under KEY; x: that is closed, or does not take it
+ *   f KEY\n      the same: end of the input
+ *   p            nothing: the answer says that all that was sent before, by others too, has been dealt with
+ *   k            end it
+ *
  * The spool is a file, read by rein at the end or by the next rein after a crash. This process holds an exclusive flock on
  * it for as long as it lives.
  *
- *   0 ... 4095      the report, line by line; zero bytes after it
+ *   0 ... 3071      the report, line by line; zero bytes after it
+ *   3072 ... 4095   KEY of the last input that was taken; zero bytes after it
  *   4096 ...        the output: its first `cap` bytes, then the last `tail` bytes of what came after them
  *
  * So the output outlives rein, and costs this process a fixed amount of memory. The report:
  *
+ *   box pid=N started=TICKS                                                     this process, before anything else
  *   started                                                                     before the program runs
+ *   running pid=N started=TICKS                                                 the program; ticks since boot, as in /proc/PID/stat
  *   failed ERRNO                                                                it could not be run: nothing happened
  *   ended REASON exit=N signal=N total=BYTES head=BYTES tail=BYTES killed=N ms=N
  *
@@ -44,14 +58,19 @@
 
 #define TAIL_MAX    (1 << 20)
 #define REPORT_SIZE 4096
+#define INPUT_AT    3072
+#define INPUT_MAX   (256 << 10)         /* bytes that wait to be read by the job */
+#define MESSAGE_MAX (64 << 10)
+#define CONNECTIONS 16
 #define STATUS_BOX_FAILED 125
 
 extern char **environ;
 
 struct options {
-    int link, spool;
+    int link, spool, listen;            /* listen -1: no job */
+    const char *socket;
     uint64_t cap, tail;
-    int64_t timeout_ms;
+    int64_t timeout_ms, grace_ms;
     char **argv;
 };
 
@@ -152,23 +171,36 @@ static void report(int spool, const char *fmt, ...)
         at += n;
 }
 
-static pid_t parent_of(pid_t pid)
+/* The number in /proc/PID/stat that stands `n` fields after the state, -1 for none. */
+static long long stat_field(pid_t pid, int n)
 {
-    char path[64], text[512], *end;
-    ssize_t n;
+    char path[64], text[1024], *at;
+    ssize_t got;
     int fd;
 
     snprintf(path, sizeof(path), "/proc/%d/stat", pid);
     fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return -1;
-    n = read(fd, text, sizeof(text) - 1);
+    got = read(fd, text, sizeof(text) - 1);
     close(fd);
-    if (n <= 0)
+    if (got <= 0)
         return -1;
-    text[n] = 0;
-    end = strrchr(text, ')');           /* the name before it may hold anything */
-    return end && strlen(end) > 4 ? (pid_t)atoi(end + 4) : -1;
+    text[got] = 0;
+    at = strrchr(text, ')');            /* the name before it may hold anything */
+    for (n++; at && n > 0; n--)
+        at = strchr(at + 1, ' ');
+    return at && (at = strchr(at + 1, ' ')) ? atoll(at) : -1;
+}
+
+static pid_t parent_of(pid_t pid)
+{
+    return (pid_t)stat_field(pid, 0);
+}
+
+static long long started_at(pid_t pid)
+{
+    return stat_field(pid, 18);
 }
 
 /* Kills every descendant that can be seen now. The kernel's own list of children is used where it has one. */
@@ -241,14 +273,14 @@ static int kill_all(pid_t main_pid, bool *main_gone, int *status)
 
 static int usage(const char *why)
 {
-    fprintf(stderr, "rein-box: %s\nusage: rein-box --link FD --spool FD --cap BYTES --tail BYTES --timeout MS -- "
-            "PROGRAM [ARGS]\n", why);
+    fprintf(stderr, "rein-box: %s\nusage: rein-box --link FD --spool FD --cap BYTES --tail BYTES --timeout MS "
+            "[--listen FD --socket PATH --grace MS] -- PROGRAM [ARGS]\n", why);
     return STATUS_BOX_FAILED;
 }
 
 static bool parse(int argc, char **argv, struct options *o)
 {
-    *o = (struct options){ -1, -1, 0, 0, 0, NULL };
+    *o = (struct options){ .link = -1, .spool = -1, .listen = -1 };
     for (int i = 1; i + 1 < argc; i += 2) {
         if (strcmp(argv[i], "--") == 0) {
             o->argv = argv + i + 1;
@@ -264,14 +296,20 @@ static bool parse(int argc, char **argv, struct options *o)
             o->tail = strtoull(argv[i + 1], NULL, 10);
         else if (strcmp(argv[i], "--timeout") == 0)
             o->timeout_ms = strtoll(argv[i + 1], NULL, 10);
+        else if (strcmp(argv[i], "--listen") == 0)
+            o->listen = atoi(argv[i + 1]);
+        else if (strcmp(argv[i], "--socket") == 0)
+            o->socket = argv[i + 1];
+        else if (strcmp(argv[i], "--grace") == 0)
+            o->grace_ms = strtoll(argv[i + 1], NULL, 10);
         else
             return false;
     }
     return o->argv && o->link >= 0 && o->spool >= 0 && o->tail <= TAIL_MAX;
 }
 
-/* Starts the program in a session of its own: stdin is null, both outputs are the pipe. 0 or an errno. */
-static int start(char **argv, int out, pid_t *ret)
+/* Starts the program in a session of its own: stdin is null or a pipe, both outputs are the pipe. 0 or an errno. */
+static int start(char **argv, int in, int out, pid_t *ret)
 {
     posix_spawn_file_actions_t fa;
     posix_spawnattr_t attr;
@@ -280,7 +318,10 @@ static int start(char **argv, int out, pid_t *ret)
 
     sigemptyset(&none);
     posix_spawn_file_actions_init(&fa);
-    posix_spawn_file_actions_addopen(&fa, 0, "/dev/null", O_RDONLY, 0);
+    if (in >= 0)
+        posix_spawn_file_actions_adddup2(&fa, in, 0);
+    else
+        posix_spawn_file_actions_addopen(&fa, 0, "/dev/null", O_RDONLY, 0);
     posix_spawn_file_actions_adddup2(&fa, out, 1);
     posix_spawn_file_actions_adddup2(&fa, out, 2);
     posix_spawnattr_init(&attr);
@@ -292,26 +333,197 @@ static int start(char **argv, int out, pid_t *ret)
     return r;
 }
 
-int main(int argc, char **argv)
-{
-    struct options opt;
-    struct output out = {0};
-    const char *reason = "exit";
-    bool gone = false, open_pipe = true;
-    char word;
-    ssize_t n;
-    int status = 0, fds[2], chld, r, killed;
-    int64_t began, deadline;
-    sigset_t mask;
-    pid_t pid;
+/* What a job has beside a command: people who talk to it. */
+struct job {
+    int listen, in;                     /* in: the pipe to its standard input, -1 when closed */
+    bool close_in;                      /* once all is written */
+    char input[INPUT_MAX];
+    size_t waiting;
+    struct { int fd; bool watches; } conn[CONNECTIONS];
+    int n;
+    int64_t alone_since;                /* nobody watches; -1: someone does */
+};
 
-    if (!parse(argc, argv, &opt))
-        return usage("wrong arguments");
-    if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0 || flock(opt.spool, LOCK_EX | LOCK_NB) < 0)
-        return usage("cannot become the reaper, or the spool is in use");
-    fcntl(opt.link, F_SETFD, FD_CLOEXEC);
-    fcntl(opt.spool, F_SETFD, FD_CLOEXEC);
-    lseek(opt.spool, REPORT_SIZE, SEEK_SET);
+static void pump_input(struct job *j)
+{
+    ssize_t n = j->in >= 0 && j->waiting ? write(j->in, j->input, j->waiting) : 0;
+
+    if (n > 0) {
+        memmove(j->input, j->input + n, j->waiting - (size_t)n);
+        j->waiting -= (size_t)n;
+    }
+    if (n < 0 && errno != EAGAIN && errno != EINTR)
+        j->close_in = true, j->waiting = 0;
+    if (j->in >= 0 && j->close_in && j->waiting == 0) {
+        close(j->in);
+        j->in = -1;
+    }
+}
+
+/* Takes text, or the end, for the standard input, and notes the key under which it came. */
+static bool take_input(struct job *j, int spool, char *message, size_t n, bool end)
+{
+    char *nl = memchr(message, '\n', n), key[REPORT_SIZE - INPUT_AT] = "";
+    size_t text = nl ? n - (size_t)(nl - message) - 1 : 0;
+
+    if (!nl || (size_t)(nl - message) >= sizeof(key) || j->in < 0 || j->close_in || text > INPUT_MAX - j->waiting)
+        return false;
+    memcpy(key, message, (size_t)(nl - message));
+    if (pwrite(spool, key, sizeof(key), INPUT_AT) != (ssize_t)sizeof(key))
+        return false;
+    memcpy(j->input + j->waiting, nl + 1, text);
+    j->waiting += text;
+    j->close_in = end;
+    pump_input(j);
+    return true;
+}
+
+/* Deals with all that has come over one connection. 1: the job is to end; -1: the connection has. */
+static int serve(struct job *j, int i, int spool)
+{
+    static char message[MESSAGE_MAX];
+    ssize_t n;
+
+    while ((n = recv(j->conn[i].fd, message, sizeof(message), MSG_DONTWAIT)) > 0) {
+        char answer = 'o';
+
+        if (message[0] == 'w')
+            j->conn[i].watches = true;
+        else if (message[0] == 'i' || message[0] == 'f')
+            answer = take_input(j, spool, message + 1, (size_t)n - 1, message[0] == 'f') ? 'o' : 'x';
+        else if (message[0] != 'p' && message[0] != 'k')
+            answer = 'x';
+        send(j->conn[i].fd, &answer, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (message[0] == 'k')
+            return 1;
+    }
+    return n < 0 && (errno == EAGAIN || errno == EINTR) ? 0 : -1;
+}
+
+/* Talks to whoever wants to, the eldest first. True: somebody asked for the end. */
+static bool talk(struct job *j, int spool)
+{
+    for (int i = 0; i < j->n;) {
+        int r = serve(j, i, spool);
+
+        if (r > 0)
+            return true;
+        if (r == 0) {
+            i++;
+            continue;
+        }
+        close(j->conn[i].fd);
+        memmove(&j->conn[i], &j->conn[i + 1], (size_t)(j->n - i - 1) * sizeof(j->conn[0]));
+        j->n--;
+    }
+    while (j->n < CONNECTIONS) {
+        int fd = accept4(j->listen, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+        if (fd < 0)
+            break;
+        j->conn[j->n].fd = fd;
+        j->conn[j->n++].watches = false;
+    }
+    return false;
+}
+
+/* Everything from the start of the program to the end of all its processes. */
+struct run {
+    struct options opt;
+    struct output out;
+    struct job *job;                    /* NULL for a command */
+    int chld;
+    bool open_pipe, open_link, gone;
+    pid_t pid;
+    int status;
+};
+
+/* How long poll may wait. Negative: for ever. */
+static int64_t time_left(const struct run *r, int64_t deadline)
+{
+    int64_t left = deadline == INT64_MAX ? -1 : deadline - now_ms();
+
+    if (r->job && r->job->alone_since >= 0 && r->opt.grace_ms) {
+        int64_t alone = r->job->alone_since + r->opt.grace_ms - now_ms();
+
+        left = left < 0 || alone < left ? alone : left;
+    }
+    return deadline != INT64_MAX || (r->job && r->job->alone_since >= 0 && r->opt.grace_ms) ? (left < 0 ? 0 : left) : -1;
+}
+
+static void note_watchers(struct run *r)
+{
+    bool watched = r->open_link;
+
+    for (int i = 0; i < r->job->n; i++)
+        watched |= r->job->conn[i].watches;
+    if (watched)
+        r->job->alone_since = -1;
+    else if (r->job->alone_since < 0)
+        r->job->alone_since = now_ms();
+}
+
+/* Waits until there is a reason to end. */
+static const char *supervise(struct run *r, int64_t deadline)
+{
+    while (!r->gone) {
+        struct pollfd p[5 + CONNECTIONS] = {
+            { r->chld, POLLIN, 0 }, { r->open_link ? r->opt.link : -1, POLLIN, 0 }, { r->open_pipe ? r->out.from : -1, POLLIN, 0 },
+            { r->job ? r->job->listen : -1, POLLIN, 0 }, { r->job && r->job->waiting ? r->job->in : -1, POLLOUT, 0 },
+        };
+        int64_t left = time_left(r, deadline);
+        struct signalfd_siginfo si;
+        char word;
+        int st;
+
+        for (int i = 0; r->job && i < r->job->n; i++)
+            p[5 + i] = (struct pollfd){ r->job->conn[i].fd, POLLIN, 0 };
+        if (poll(p, 5 + (nfds_t)(r->job ? r->job->n : 0), left > INT32_MAX ? INT32_MAX : (int)left) < 0 && errno != EINTR)
+            return "exit";
+        if (now_ms() >= deadline)
+            return "timeout";
+        if (p[2].revents)
+            r->open_pipe = drain(&r->out);
+        if (p[1].revents) {
+            ssize_t n = read(r->opt.link, &word, 1);
+
+            if (n == 1)
+                return "cancel";
+            if (!r->job)
+                return "orphan";
+            r->open_link = false;
+        }
+        if (r->job) {
+            pump_input(r->job);
+            if (talk(r->job, r->opt.spool))
+                return "cancel";
+            note_watchers(r);
+            if (r->job->alone_since >= 0 && r->opt.grace_ms && now_ms() >= r->job->alone_since + r->opt.grace_ms)
+                return "orphan";
+        }
+        while (read(r->chld, &si, sizeof(si)) == sizeof(si))
+            ;
+        /* Orphans that end by themselves are reaped on the way. */
+        for (pid_t dead; !r->gone && (dead = waitpid(-1, &st, WNOHANG)) > 0;)
+            if (dead == r->pid) {
+                r->gone = true;
+                r->status = st;
+            }
+    }
+    return "exit";
+}
+
+/* Makes all that is needed ready, so that nothing but the program itself can fail once it is told to start. */
+static bool prepare(struct run *r, int out[2], int in[2])
+{
+    sigset_t mask;
+    int nothing;
+
+    if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0 || flock(r->opt.spool, LOCK_EX | LOCK_NB) < 0)
+        return false;
+    fcntl(r->opt.link, F_SETFD, FD_CLOEXEC);
+    fcntl(r->opt.spool, F_SETFD, FD_CLOEXEC);
+    lseek(r->opt.spool, REPORT_SIZE, SEEK_SET);
     signal(SIGPIPE, SIG_IGN);
     sigemptyset(&mask);
     sigaddset(&mask, SIGCHLD);
@@ -319,67 +531,83 @@ int main(int argc, char **argv)
     sigaddset(&mask, SIGINT);
     sigaddset(&mask, SIGHUP);
     sigprocmask(SIG_BLOCK, &mask, NULL);
-    chld = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
-    out.ring = malloc(opt.tail + 1);
-    if (chld < 0 || !out.ring || pipe2(fds, O_CLOEXEC) < 0)
-        return usage("out of memory or descriptors");
-    fcntl(fds[0], F_SETFL, O_NONBLOCK);
-    out.from = fds[0];
-    out.to = opt.spool;
-    out.cap = opt.cap;
-    out.ring_size = opt.tail ? opt.tail : 1;
+    r->chld = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
+    r->out.ring = malloc(r->opt.tail + 1);
+    if (r->chld < 0 || !r->out.ring || pipe2(out, O_CLOEXEC) < 0)
+        return false;
+    fcntl(out[0], F_SETFL, O_NONBLOCK);
+    r->out.from = out[0];
+    r->out.to = r->opt.spool;
+    r->out.cap = r->opt.cap;
+    r->out.ring_size = r->opt.tail ? r->opt.tail : 1;
+    r->open_pipe = r->open_link = true;
+    if (r->opt.listen < 0)
+        return true;
+    r->job = calloc(1, sizeof(*r->job));
+    nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (!r->job || pipe2(in, O_CLOEXEC) < 0 || nothing < 0)
+        return false;
+    for (int fd = 0; fd <= 2; fd++)     /* it outlives rein, and whoever reads what rein writes waits for its end */
+        dup2(nothing, fd);
+    close(nothing);
+    fcntl(r->opt.listen, F_SETFD, FD_CLOEXEC);
+    fcntl(r->opt.listen, F_SETFL, O_NONBLOCK);
+    fcntl(in[1], F_SETFL, O_NONBLOCK);
+    r->job->listen = r->opt.listen;
+    r->job->in = in[1];
+    r->job->alone_since = -1;
+    return true;
+}
 
+int main(int argc, char **argv)
+{
+    struct run r = {0};
+    int out[2], in[2] = { -1, -1 }, error, killed;
+    const char *reason;
+    int64_t began;
+    char word;
+    ssize_t n;
+
+    if (!parse(argc, argv, &r.opt))
+        return usage("wrong arguments");
+    if (!prepare(&r, out, in))
+        return usage("cannot become the reaper, the spool is in use, or memory or descriptors are short");
+    report(r.opt.spool, "box pid=%d started=%lld\n", getpid(), started_at(getpid()));
     do
-        n = read(opt.link, &word, 1);
+        n = read(r.opt.link, &word, 1);
     while (n < 0 && errno == EINTR);
-    if (n != 1 || word != 'g')
+    if (n != 1 || word != 'g') {
+        if (r.opt.socket)
+            unlink(r.opt.socket);
         return 0;
+    }
     began = now_ms();
-    report(opt.spool, "started\n");
+    report(r.opt.spool, "started\n");
     signal(SIGPIPE, SIG_DFL);
-    r = start(opt.argv, fds[1], &pid);
+    error = start(r.opt.argv, in[0], out[1], &r.pid);
     signal(SIGPIPE, SIG_IGN);
-    close(fds[1]);
-    if (r != 0) {
-        report(opt.spool, "failed %d\n", r);
+    close(out[1]);
+    if (in[0] >= 0)
+        close(in[0]);
+    if (error != 0) {
+        report(r.opt.spool, "failed %d\n", error);
         return 0;
     }
+    report(r.opt.spool, "running pid=%d started=%lld\n", r.pid, started_at(r.pid));
+    if (r.job)
+        send(r.opt.link, "r", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
 
-    deadline = opt.timeout_ms > 0 ? began + opt.timeout_ms : INT64_MAX;
-    while (!gone) {
-        struct pollfd p[3] = { { chld, POLLIN, 0 }, { opt.link, POLLIN, 0 }, { open_pipe ? out.from : -1, POLLIN, 0 } };
-        int64_t left = deadline == INT64_MAX ? -1 : deadline - now_ms();
-        struct signalfd_siginfo si;
-
-        if (deadline != INT64_MAX && left <= 0) {
-            reason = "timeout";
+    reason = supervise(&r, r.opt.timeout_ms > 0 ? began + r.opt.timeout_ms : INT64_MAX);
+    killed = kill_all(r.pid, &r.gone, &r.status);
+    while (r.open_pipe && drain(&r.out))
+        if (poll(&(struct pollfd){ r.out.from, POLLIN, 0 }, 1, 0) <= 0)
             break;
-        }
-        if (poll(p, 3, (int)left) < 0 && errno != EINTR)
-            break;
-        if (p[2].revents)
-            open_pipe = drain(&out);
-        if (p[1].revents) {
-            reason = read(opt.link, &word, 1) == 1 ? "cancel" : "orphan";
-            break;
-        }
-        while (read(chld, &si, sizeof(si)) == sizeof(si))
-            ;
-        /* Orphans that end by themselves are reaped on the way. */
-        for (pid_t dead; !gone && (dead = waitpid(-1, &r, WNOHANG)) > 0;)
-            if (dead == pid) {
-                gone = true;
-                status = r;
-            }
-    }
-    killed = kill_all(pid, &gone, &status);
-    while (open_pipe && drain(&out))
-        if (poll(&(struct pollfd){ out.from, POLLIN, 0 }, 1, 0) <= 0)
-            break;
-    report(opt.spool, "ended %s exit=%d signal=%d total=%llu head=%llu tail=%llu killed=%d ms=%lld\n", reason,
-           WIFEXITED(status) ? WEXITSTATUS(status) : -1, WIFSIGNALED(status) ? WTERMSIG(status) : 0,
-           (unsigned long long)out.total, (unsigned long long)out.head, (unsigned long long)write_tail(&out), killed,
+    report(r.opt.spool, "ended %s exit=%d signal=%d total=%llu head=%llu tail=%llu killed=%d ms=%lld\n", reason,
+           WIFEXITED(r.status) ? WEXITSTATUS(r.status) : -1, WIFSIGNALED(r.status) ? WTERMSIG(r.status) : 0,
+           (unsigned long long)r.out.total, (unsigned long long)r.out.head, (unsigned long long)write_tail(&r.out), killed,
            (long long)(now_ms() - began));
-    send(opt.link, "e", 1, MSG_DONTWAIT | MSG_NOSIGNAL);        /* nobody may be there to be told */
+    if (r.opt.socket)
+        unlink(r.opt.socket);
+    send(r.opt.link, "e", 1, MSG_DONTWAIT | MSG_NOSIGNAL);      /* nobody may be there to be told */
     return 0;
 }

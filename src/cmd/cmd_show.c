@@ -114,6 +114,10 @@ static void tell(struct telling *t, const struct event *ev, const json_t *b)
         buf_addf(out, "  result %.*s of %.*s\n", STR(js_str(b, "outcome")), STR(js_str(b, "call")));
         add_text(out, js_str(b, "text"), "  | ", LINE_MAX_SHOWN, TEXT_MAX_SHOWN);
         break;
+    case EV_JOB:
+        buf_addf(out, "job %.*s %s: %.*s\n", STR(js_str(b, "id")), js_bool(b, "runs", false) ? "runs" : "does not run",
+                 STR(js_str(b, "why")));
+        break;
     case EV_END:
         buf_addf(out, "end: %.*s, %.*s (%lld requests, %lld calls, %lld tokens in, %lld out)\n", STR(js_str(b, "outcome")),
                  STR(js_str(b, "why")), (long long)js_int(b, "requests", 0), (long long)js_int(b, "calls", 0),

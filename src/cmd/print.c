@@ -64,7 +64,8 @@ void print_event(void *arg, const struct event *ev)
         fflush(stdout);
         return;
     }
-    if (ev->kind != EV_ANSWER && (a->in->opt.quiet || (ev->kind != EV_INTENT && ev->kind != EV_RESULT && ev->kind != EV_FAULT)))
+    if (ev->kind != EV_ANSWER && (a->in->opt.quiet || (ev->kind != EV_INTENT && ev->kind != EV_RESULT && ev->kind != EV_FAULT &&
+                                                            ev->kind != EV_JOB)))
         return;
     js_parse(ev->body, &b, NULL);
     if (ev->kind == EV_ANSWER) {
@@ -77,6 +78,9 @@ void print_event(void *arg, const struct event *ev)
         print_call(a, b);
     else if (ev->kind == EV_RESULT && !str_is(js_str(b, "outcome"), "ok"))
         print_result(b);
+    else if (ev->kind == EV_JOB)
+        fprintf(stderr, "> job %.*s %s: %.*s\n", STR(js_str(b, "id")), js_bool(b, "runs", false) ? "runs" : "does not run",
+                STR(js_str(b, "why")));
     else if (ev->kind == EV_FAULT)
         fail(STATUS_MODEL, "%.*s%s", STR(js_str(b, "why")), js_bool(b, "retry", false) ? "; trying again" : "");
 }
@@ -103,6 +107,10 @@ void print_waiting(struct agent *a)
         fprintf(stderr, "rein: call %s %s: %s\n", call_name(c, name),
                 c->state == CALL_ASKED ? "waits for approval" : "is in doubt", title.p);
     }
+    for (size_t i = 0; i < v->njobs; i++)
+        if (v->jobs[i].runs)
+            fprintf(stderr, "rein: job %s goes on%s\n", v->jobs[i].id,
+                    v->jobs[i].stays ? "" : ", for an hour at most unless the session does");
     if (asked)
         fprintf(stderr, "rein: answer with: rein resume %s --answer CALL=yes or =no (or all=yes)\n", id);
     if (doubt)

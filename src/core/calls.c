@@ -13,7 +13,7 @@ struct running {
     struct call_view *view;
     struct call call;
     struct result result;
-    char key[SESSION_ID_MAX + CALL_NAME_MAX + 16];
+    char name[CALL_NAME_MAX], key[SESSION_ID_MAX + CALL_NAME_MAX + 16];
 };
 
 static void running_free(struct running *run)
@@ -38,17 +38,19 @@ static void running_freep(struct running **run)
 static struct running *running_new(struct session *s, struct call_view *cv, const struct tool *tool, json_t *args)
 {
     struct running *run = xcalloc(1, sizeof(*run));
-    char name[CALL_NAME_MAX], attempt[16] = "";
+    char attempt[16] = "";
 
     if (cv->attempts)
         snprintf(attempt, sizeof(attempt), "-%u", cv->attempts);
-    snprintf(run->key, sizeof(run->key), "%s-%s%s", s->log.row.id, call_name(cv, name), attempt);
+    snprintf(run->key, sizeof(run->key), "%s-%s%s", s->log.row.id, call_name(cv, run->name), attempt);
     run->session = s;
     run->view = cv;
     run->result.text.max = EVENT_BODY_MAX / 2;
     buf_addc(&run->result.facts, '{');
     buf_addc(&run->call.plan, '{');
     run->call.tool = tool;
+    run->call.effect = tool ? tool_effect(tool, args) : EFFECT_OPAQUE;
+    run->call.name = run->name;
     run->call.args = args;
     run->call.env = s->with.env;
     run->call.view = &s->view;
@@ -157,7 +159,7 @@ static void ask_all(struct session *s)
         const char *why;
 
         if (cv->state == CALL_NEW && !cv->allowed && understand(s, cv, &tool, &args) &&
-            policy_check(&s->view, tool, &why) == POLICY_ASK)
+            policy_check(&s->view, tool_effect(tool, args), &why) == POLICY_ASK)
             put_ask(s, cv, "approve", args, why);
     }
 }
@@ -173,7 +175,7 @@ static void put_intent(struct running *run, const char *by)
     buf_addc(&body, '{');
     js_add_text(&body, "call", call_name(cv, name));
     js_add_text(&body, "tool", run->call.tool->name);
-    js_add_text(&body, "effect", effect_name(run->call.tool->effect));
+    js_add_text(&body, "effect", effect_name(run->call.effect));
     js_add_int(&body, "epoch", (int64_t)run->session->view.epoch);
     js_add_text(&body, "key", run->key);
     js_add_text(&body, "life", env_life(run->call.env));
@@ -221,7 +223,7 @@ static CO int run_group(struct session *s, struct running **runs, size_t n, stru
     cleanup(scope_done) struct scope scope = SCOPE_INIT;
     int r;
 
-    if (runs[0]->call.tool->effect == EFFECT_PURE) {
+    if (runs[0]->call.effect == EFFECT_PURE) {
         log_flush(&s->log);             /* nothing will happen that the disk has to know of first: no need to wait */
     } else {
         r = session_commit(s, e);
@@ -247,7 +249,7 @@ CO int calls_run(struct session *s, struct err *e)
         const struct tool *tool;
         json_t *args = NULL;
         const char *why = "a person allowed it";
-        bool started;
+        bool started, pure;
 
         if (cv->state == CALL_CLOSED)
             continue;
@@ -266,13 +268,14 @@ CO int calls_run(struct session *s, struct err *e)
         }
         if (!understand(s, cv, &tool, &args))
             continue;
-        if (!cv->allowed && policy_check(&s->view, tool, &why) == POLICY_ASK) {
+        pure = tool_effect(tool, args) == EFFECT_PURE;
+        if (!cv->allowed && policy_check(&s->view, tool_effect(tool, args), &why) == POLICY_ASK) {
             json_decref(args);
             if (n == 0)
                 ask_all(s);
             break;
         }
-        if (n && !(tool->flags & TOOL_READS)) {
+        if (n && !pure) {
             json_decref(args);
             break;
         }
@@ -283,7 +286,7 @@ CO int calls_run(struct session *s, struct err *e)
             continue;
         }
         n++;
-        if (!(tool->flags & TOOL_READS))
+        if (!pure)
             break;
     }
     if (r == 0 && n)

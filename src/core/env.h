@@ -31,6 +31,8 @@ struct env_write {
 
 struct env_command {
     const char *command;    /* for sh -c */
+    bool job;               /* goes on when rein ends, for another rein to take up; read with env_job, not env_run */
+    bool stay;              /* a job: also when nobody takes it up */
     int64_t timeout_ms;
     const char *key;
     const char *hide_env;   /* name of a variable that the command must not see, or NULL */
@@ -42,6 +44,8 @@ struct env_outcome {
     bool started;           /* false: nothing happened */
     bool ended;             /* false: it was running when its supervisor was lost */
     enum env_end end;
+    int64_t pid;            /* of the command; 0 unless started */
+    int64_t pid_started;    /* in clock ticks since boot: with the pid it names one process of this boot */
     int exit_status, signo; /* signo 0 unless a signal ended it; then exit_status is -1 */
     int64_t total;          /* bytes it wrote */
     int64_t head, tail;     /* bytes kept from the beginning and from the end; total - head - tail are lost */
@@ -49,6 +53,21 @@ struct env_outcome {
     int killed;             /* processes it left behind, ended with it */
     int64_t ms;
 };
+
+enum env_job_state {
+    ENV_JOB_NONE,           /* it was never started */
+    ENV_JOB_RUNS,
+    ENV_JOB_ENDED,
+    ENV_JOB_LOST,           /* its supervisor was killed, or the machine restarted; nothing of it runs */
+};
+
+struct env_job {
+    enum env_job_state state;
+    struct env_outcome outcome;     /* ENDED; of the others what is known */
+    int64_t size;           /* bytes of output that can be read by now */
+};
+
+enum env_job_send { ENV_SEND_TEXT, ENV_SEND_END, ENV_SEND_KILL };
 
 struct env_ready;           /* a command whose supervisor stands ready to start it */
 
@@ -62,6 +81,11 @@ struct env_ops {
     CO int (*run)(struct env_ready *, struct env_outcome *, struct err *);
     void (*drop)(struct env_ready *);
     CO int (*settle)(struct env *, const char *key, struct env_outcome *, struct err *);
+    CO int (*job_start)(struct env_ready *, struct env_job *, struct err *);
+    CO int (*job_look)(struct env *, const char *key, bool take_up, struct env_job *, struct err *);
+    CO int (*job_send)(struct env *, const char *key, enum env_job_send what, struct str text, const char *send_key,
+                       struct err *);
+    CO int (*job_sent)(struct env *, const char *key, const char *send_key, struct err *);
     CO int (*output)(struct env *, const char *key, int64_t offset, size_t max, struct buf *out, int64_t *ret_size,
                      struct err *);
     char *(*resolve)(struct env *, struct str path);
@@ -72,6 +96,8 @@ struct env_ops {
 struct env {
     const struct env_ops *ops;
 };
+
+#define ENV_JOB_TEXT_MAX ((size_t)60 << 10)
 
 /* Largest file that may be read whole, edited or written. */
 #define ENV_FILE_MAX ((size_t)16 << 20)
@@ -123,6 +149,33 @@ static inline void env_drop(struct env *v, struct env_ready *ready)
 {
     if (ready)
         v->ops->drop(ready);
+}
+
+/* Starts a command that is a job. 0: it runs, or has ended already. It is given up by its environment's end, and ends then after
+ * a while unless another one takes it up. */
+static inline CO int env_job_start(struct env *v, struct env_ready *ready, struct env_job *job, struct err *e)
+{
+    return v->ops->job_start(ready, job, e);
+}
+
+/* What has become of a job. `take_up`: it is this environment's from now on. A job whose supervisor is gone is ended. */
+static inline CO int env_job_look(struct env *v, const char *key, bool take_up, struct env_job *job, struct err *e)
+{
+    return v->ops->job_look(v, key, take_up, job, e);
+}
+
+/* Sends text to a job's standard input under a key of its own (at most ENV_JOB_TEXT_MAX bytes), the end of it, or ends the job and
+ * waits until it is gone. -ESRCH: it does not run; -EPIPE: it reads no more. */
+static inline CO int env_job_send(struct env *v, const char *key, enum env_job_send what, struct str text, const char *send_key,
+                                  struct err *e)
+{
+    return v->ops->job_send(v, key, what, text, send_key, e);
+}
+
+/* After a crash: whether the last text a job took is that of send_key. 1 or 0. */
+static inline CO int env_job_sent(struct env *v, const char *key, const char *send_key, struct err *e)
+{
+    return v->ops->job_sent(v, key, send_key, e);
 }
 
 /* After a crash: what is known of the command of that key. Waits until its supervisor is gone. */

@@ -1,8 +1,8 @@
 #include "core/policy.h"
 
-enum verdict policy_check(const struct view *v, const struct tool *tool, const char **ret_why)
+enum verdict policy_check(const struct view *v, enum effect effect, const char **ret_why)
 {
-    if (tool->flags & TOOL_READS) {
+    if (effect == EFFECT_PURE) {
         *ret_why = "it only reads";
         return POLICY_ALLOW;
     }

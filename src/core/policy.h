@@ -6,7 +6,7 @@
 enum verdict { POLICY_ALLOW, POLICY_ASK };
 
 /* `ret_why` is a constant sentence for the log and for the person who is asked. */
-enum verdict policy_check(const struct view *v, const struct tool *tool, const char **ret_why);
+enum verdict policy_check(const struct view *v, enum effect effect, const char **ret_why);
 
 /* 0, or -EINVAL for a word that is no mode, or -ENOTSUP for a mode that promises a protection this rein cannot give. */
 int policy_mode(const char *mode, struct err *e);

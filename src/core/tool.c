@@ -94,14 +94,21 @@ bool call_text(struct call *c, const char *name, struct str *ret)
 
 void call_title(const struct tool *tool, const char *name, const json_t *args, struct buf *out)
 {
-    struct str arg = tool && tool->title_arg ? js_str(args, tool->title_arg) : (struct str){0};
+    cleanup(freep) char *list = xstrdup(tool && tool->title_args ? tool->title_args : "");
     cleanup(buf_done) struct buf clean = {0};
+    char *save = NULL;
     size_t n;
 
     utf8_add_printable(out, str_head(str_of(name), TITLE_MAX));
-    if (!arg.n)
+    for (char *each = strtok_r(list, " ", &save); each; each = strtok_r(NULL, " ", &save)) {
+        struct str arg = js_str(args, each);
+
+        if (clean.n && arg.n)
+            buf_addc(&clean, ' ');
+        utf8_add_printable(&clean, arg);
+    }
+    if (!clean.n)
         return;
-    utf8_add_printable(&clean, arg);
     n = utf8_cut(buf_str(&clean), TITLE_MAX);
     buf_addc(out, ' ');
     for (size_t i = 0; i < n; i++)

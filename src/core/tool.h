@@ -18,7 +18,7 @@
 #include "core/view.h"
 
 enum effect {
-    EFFECT_PURE,            /* repeat freely */
+    EFFECT_PURE,            /* changes nothing: repeat freely */
     EFFECT_KEYED,           /* repeat with the same key */
     EFFECT_PROBE,           /* settle can tell */
     EFFECT_ATOMIC,          /* has not happened unless it was committed */
@@ -48,11 +48,13 @@ struct result {
 
 struct call {
     const struct tool *tool;
+    enum effect effect;
     json_t *args;           /* an object */
     struct env *env;
     const struct view *view;
     const struct harness *harness;
     const char *session;    /* its id, which keys begin with */
+    const char *name;       /* ANSWER.INDEX, for people and models */
     const char *key;        /* names the call in env */
     const char *hide_env;
     struct result *result;
@@ -65,19 +67,23 @@ struct call {
     void (*state_free)(void *);
 };
 
-enum { TOOL_READS = 1 << 0 };   /* changes nothing: runs in parallel and is never asked about */
-
 struct tool {
     const char *name;
-    int flags;
     enum effect effect;
-    const char *title_arg;              /* the argument that says most, for the one line shown to people */
+    enum effect (*effect_of)(const json_t *args);       /* where it depends on them; may be NULL */
+    const char *title_args;             /* the arguments that say most, for the one line shown to people; "a b" */
     CO int (*prepare)(struct call *c);  /* may be NULL */
     CO int (*run)(struct call *c);
     CO int (*settle)(struct call *c);   /* NULL: pure, simply run again */
 };
 
 const struct tool *tool_find(struct str name);
+
+/* The effect of a call. Pure calls run in parallel and are never asked about. */
+static inline enum effect tool_effect(const struct tool *t, const json_t *args)
+{
+    return t->effect_of ? t->effect_of(args) : t->effect;
+}
 
 /* Closes the call. Returns 0, since a failed tool is a result; a cancel (-ECANCELED) it hands back unchanged. */
 int result_fail(struct result *res, int r, const char *fmt, ...) printf_fmt(3, 4);

@@ -17,6 +17,7 @@
 #include "base/utf8.h"
 #include "core/budget.h"
 #include "core/calls.h"
+#include "core/jobs.h"
 
 #include <stdio.h>
 
@@ -200,6 +201,8 @@ static CO int step_end(struct session *s, enum end_state how, const char *why, s
     const struct view *v = &s->view;
     struct buf body = {0};
 
+    jobs_end(s);
+
     buf_addc(&body, '{');
     js_add_text(&body, "outcome", end_name(how));
     js_add_text(&body, "why", why);
@@ -229,7 +232,9 @@ static CO int cancelled(struct session *s, struct err *e)
 
 CO int turn_recover(struct session *s, struct err *e)
 {
-    return turn_next(&s->view, clock_wall()).kind == STEP_RECOVER ? calls_recover(s, e) : 0;
+    int r = jobs_take_up(s);
+
+    return r == 0 && turn_next(&s->view, clock_wall()).kind == STEP_RECOVER ? calls_recover(s, e) : r;
 }
 
 CO int turn_run(struct session *s, struct err *e)

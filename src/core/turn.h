@@ -23,8 +23,8 @@ struct step {
 /* What comes next, from nothing but the folded log and the time. */
 struct step turn_next(const struct view *v, int64_t now);
 
-/* Finds out what became of the calls of an earlier life, without going on: so that a person's word on a call in doubt may
- * come with the same command that finds it. */
+/* Takes up the jobs and finds out what became of the calls of an earlier life, without going on: so that a person's word on a call
+ * in doubt may come with the same command that finds it. */
 CO int turn_recover(struct session *s, struct err *e);
 
 /* Asks turn_next, does, appends, until the session ends or waits for a person. 0 in both cases: the view says which.

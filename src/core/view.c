@@ -48,9 +48,21 @@ static void calls_clear(struct view *v)
     v->ncalls = 0;
 }
 
+static void jobs_clear(struct view *v)
+{
+    for (size_t i = 0; i < v->njobs; i++) {
+        free(v->jobs[i].id);
+        free(v->jobs[i].key);
+    }
+    free(v->jobs);
+    v->jobs = NULL;
+    v->njobs = v->jobs_cap = 0;
+}
+
 void view_done(struct view *v)
 {
     calls_clear(v);
+    jobs_clear(v);
     for (size_t i = 0; i < v->nfiles; i++)
         free(v->files[i].path);
     free(v->files);
@@ -116,6 +128,33 @@ const struct hash *view_known(const struct view *v, const char *path)
     size_t at = file_slot(v, path, &found);
 
     return found ? &v->files[at].hash : NULL;
+}
+
+struct job_view *view_job(const struct view *v, struct str id)
+{
+    for (size_t i = 0; i < v->njobs; i++)
+        if (str_is(id, v->jobs[i].id))
+            return &v->jobs[i];
+    return NULL;
+}
+
+/* What a result or an event says of a job. */
+static void know_job(struct view *v, const json_t *b)
+{
+    struct str id = js_str(b, "id");
+    struct job_view *j = view_job(v, id);
+
+    if (!id.n)
+        return;
+    if (!j) {
+        GROW(v->jobs, v->njobs, v->jobs_cap);
+        j = &v->jobs[v->njobs++];
+        *j = (struct job_view){ .id = str_dup(id) };
+    }
+    put(&j->key, js_str(b, "key"));
+    j->runs = js_bool(b, "runs", j->runs);
+    j->stays = js_bool(b, "stays", j->stays);
+    j->seen = js_int(b, "seen", j->seen);
 }
 
 const char *view_writer(const struct view *v, uint64_t seq, const char *own)
@@ -265,6 +304,7 @@ int view_fold(struct view *v, const struct event *ev, const json_t *b, struct er
         if (ev->seq > 1) {              /* a fork: it goes on from here, as another session */
             GROW(v->origins, v->norigins, v->origins_cap);
             v->origins[v->norigins++] = (struct origin){ str_dup(js_str(b, "parent")), ev->seq - 1 };
+            jobs_clear(v);
             reopen(v);
         }
         fold_settings(v, b);
@@ -327,7 +367,11 @@ int view_fold(struct view *v, const struct event *ev, const json_t *b, struct er
             v->bytes_since += (int64_t)ev->body.n;
         }
         know_file(v, json_object_get(b, "file"));
+        know_job(v, json_object_get(b, "job"));
         v->unsynced |= !js_bool(b, "synced", true);
+        break;
+    case EV_JOB:
+        know_job(v, b);
         break;
     case EV_END:
         v->end = END_FAILED;

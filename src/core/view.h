@@ -56,6 +56,14 @@ struct known_file {
     struct hash hash;
 };
 
+/* A command that goes on between calls. */
+struct job_view {
+    char *id;                   /* the name of the call that started it */
+    char *key;                  /* names it in env */
+    bool runs, stays;           /* as far as the log knows; stays: when the session ends */
+    int64_t seen;               /* bytes of its output that the model has been shown */
+};
+
 /* A session that this one was forked from: events up to `upto` are its. */
 struct origin {
     char *id;
@@ -103,6 +111,9 @@ struct view {
     struct known_file *files;   /* content as last seen by the model; sorted by path */
     size_t nfiles, files_cap;
 
+    struct job_view *jobs;      /* of this session, in the order in which they were started */
+    size_t njobs, jobs_cap;
+
     struct origin *origins;     /* eldest first */
     size_t norigins, origins_cap;
 };
@@ -113,6 +124,9 @@ void view_done(struct view *v);
 
 /* The call a person or an event names as ANSWER.INDEX, or NULL. */
 struct call_view *view_call(const struct view *v, struct str name);
+
+/* The job of that name, or NULL. */
+struct job_view *view_job(const struct view *v, struct str id);
 
 /* The session that wrote an event, `own` unless the event is from before a fork. */
 const char *view_writer(const struct view *v, uint64_t seq, const char *own);

@@ -3,7 +3,6 @@
 
 #include "base/path.h"
 #include "rt/offload.h"
-#include "rt/proc.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -15,13 +14,12 @@
 
 #define SPILL_CAP       ((int64_t)64 << 20)     /* bytes of a command's output that are kept from its beginning */
 #define SPILL_TAIL      ((int64_t)256 << 10)    /* and from its end, above that */
-#define REPORT_SIZE     4096
 #define SYNC_MS         2000                    /* for the disk to take what a command wrote */
-#define BOX_GRACE_MS    5000                    /* for the supervisor to end what it started */
+#define JOB_GRACE_MS    3600000                 /* for a rein to take up a job that has no owner */
 
 extern char **environ;
 
-static char *spool_path(struct local *l, const char *key)
+char *spool_path(struct local *l, const char *key)
 {
     return xasprintf("%s/%s", l->spool, key);
 }
@@ -72,9 +70,22 @@ static char **command_env(const char *hide)
     return env;
 }
 
-static int read_report(int fd, struct env_outcome *o)
+/* The numbers of a line like "box pid=1 started=2". */
+static void read_process(const char *text, const char *line, int64_t *ret_pid, int64_t *ret_started)
+{
+    const char *at = strstr(text, line);
+    long long pid, started;
+
+    if (at && sscanf(at + strlen(line), " pid=%lld started=%lld", &pid, &started) == 2) {
+        *ret_pid = pid;
+        *ret_started = started;
+    }
+}
+
+int spool_read(int fd, struct spool_report *ret)
 {
     static const char *const ends[] = { "exit", "timeout", "cancel", "orphan" };
+    struct env_outcome *o = &ret->outcome;
     char text[REPORT_SIZE + 1], reason[16] = "";
     long long total, head, tail, ms;
     ssize_t n = pread(fd, text, REPORT_SIZE, 0);
@@ -83,8 +94,13 @@ static int read_report(int fd, struct env_outcome *o)
 
     if (n < 0)
         return -errno;
-    text[n] = 0;
-    *o = (struct env_outcome){ .started = strncmp(text, "started\n", 8) == 0 };
+    memset(text + n, 0, sizeof(text) - (size_t)n);
+    *ret = (struct spool_report){0};
+    memcpy(ret->last, text + REPORT_LAST, sizeof(ret->last) - 1);
+    text[REPORT_LAST - 1] = 0;
+    o->started = strstr(text, "\nstarted\n");
+    read_process(text, "box", &ret->box, &ret->box_started);
+    read_process(text, "\nrunning", &o->pid, &o->pid_started);
     if (strstr(text, "\nfailed ")) {
         o->started = false;
         return 0;
@@ -105,6 +121,17 @@ static int read_report(int fd, struct env_outcome *o)
         if (strcmp(reason, ends[i]) == 0)
             o->end = (enum env_end)i;
     return 0;
+}
+
+/* Of a command that is read to its end: 0 with what is known of it. */
+static int read_report(int fd, struct env_outcome *o)
+{
+    struct spool_report rep;
+    int r = spool_read(fd, &rep);
+
+    if (r == 0)
+        *o = rep.outcome;
+    return r;
 }
 
 /* Makes the file that the supervisor writes report and output to; its form is drawn in src/box/rein-box.c. The report is the
@@ -128,12 +155,6 @@ static int spool_file(struct local *l, const char *key, int *ret, struct err *e)
     return 0;
 }
 
-struct env_ready {
-    struct local *local;
-    struct proc *proc;
-    int spool, link;
-};
-
 void local_drop(struct env_ready *ready)
 {
     if (ready->link >= 0)
@@ -141,6 +162,7 @@ void local_drop(struct env_ready *ready)
     if (ready->spool >= 0)
         close(ready->spool);
     proc_free(ready->proc);
+    free(ready->key);
     free(ready);
 }
 
@@ -155,11 +177,12 @@ int local_ready(struct env *v, const struct env_command *c, struct env_ready **r
     struct local *l = local(v);
     cleanup(dropp) struct env_ready *ready = xcalloc(1, sizeof(*ready));
     cleanup(closep) int theirs = -1;
-    cleanup(freep) char *box = NULL, **env = NULL;
-    char cap[24], tail[24], timeout[24];
-    const char *argv[] = { "rein-box", "--link", "3", "--spool", "4", "--cap", cap, "--tail", tail, "--timeout", timeout, "--",
-                           "/bin/sh", "-c", c->command, NULL };
-    struct proc_fd fds[2];
+    cleanup(closep) int listening = -1;
+    cleanup(freep) char *box = NULL, **env = NULL, *path = NULL;
+    char cap[24], tail[24], timeout[24], grace[24];
+    const char *argv[24] = { "rein-box", "--link", "3", "--spool", "4", "--cap", cap, "--tail", tail, "--timeout", timeout };
+    size_t n = 11, nfds = 2;
+    struct proc_fd fds[3];
     int r, link[2];
 
     ready->local = l;
@@ -178,8 +201,19 @@ int local_ready(struct env *v, const struct env_command *c, struct env_ready **r
     snprintf(timeout, sizeof(timeout), "%lld", (long long)c->timeout_ms);
     fds[0] = (struct proc_fd){ theirs, 3 };
     fds[1] = (struct proc_fd){ ready->spool, 4 };
+    if (c->job) {
+        ready->key = xstrdup(c->key);
+        listening = job_listen(l, c->key, &path, e);
+        if (listening < 0)
+            return listening;
+        fds[nfds++] = (struct proc_fd){ listening, 5 };
+        snprintf(grace, sizeof(grace), "%lld", c->stay ? 0LL : (long long)JOB_GRACE_MS);
+        memcpy(&argv[n], (const char *[]){ "--listen", "5", "--socket", path, "--grace", grace }, 6 * sizeof(*argv));
+        n += 6;
+    }
+    memcpy(&argv[n], (const char *[]){ "--", "/bin/sh", "-c", c->command, NULL }, 5 * sizeof(*argv));
     env = command_env(c->hide_env);
-    r = proc_spawn(&(struct proc_spec){ box, (char *const *)argv, env, l->root_fd, fds, ARRAY_SIZE(fds) }, &ready->proc, e);
+    r = proc_spawn(&(struct proc_spec){ box, (char *const *)argv, env, l->root_fd, fds, nfds }, &ready->proc, e);
     if (r == 0)
         *ret = TAKE(ready);
     return r;

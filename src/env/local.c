@@ -15,7 +15,6 @@
 
 #include "base/path.h"
 #include "rt/offload.h"
-#include "rt/proc.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -469,6 +468,7 @@ static void local_free(struct env *v)
 {
     struct local *l = local(v);
 
+    local_jobs_free(l);
     close(l->root_fd);
     free(l->root);
     free(l->spool);
@@ -477,6 +477,7 @@ static void local_free(struct env *v)
 
 static const struct env_ops ops = {
     .read = local_read, .look = local_look, .write = local_write, .tidy = local_tidy, .ready = local_ready, .run = local_run,
+    .job_start = local_job_start, .job_look = local_job_look, .job_send = local_job_send, .job_sent = local_job_sent,
     .drop = local_drop, .settle = local_settle, .output = local_output, .resolve = local_resolve, .life = local_life,
     .free = local_free,
 };

@@ -1,18 +1,49 @@
-/* local_impl.h - what local.c (files) and command.c (commands) share. */
+/* local_impl.h - what local.c (files), command.c (commands) and job.c (jobs) share. */
 #pragma once
 
 #include "env/local.h"
+#include "rt/proc.h"
+
+#define REPORT_SIZE    4096             /* the head of a spool file; drawn in src/box/rein-box.c */
+#define REPORT_LAST    3072             /* in it: the key of the input that was taken last */
+#define BOX_GRACE_MS   5000             /* for the supervisor to end what it started */
 
 struct local {
     struct env env;
     char *root, *spool;
     int root_fd;
+    struct owned_job *jobs;             /* running, and ended with this environment unless another takes them up */
+};
+
+struct env_ready {
+    struct local *local;
+    struct proc *proc;
+    int spool, link;
+    char *key;                          /* of a job */
 };
 
 static inline struct local *local(struct env *v)
 {
     return container_of(v, struct local, env);
 }
+
+char *spool_path(struct local *l, const char *key);
+
+/* What the head of a spool file says. */
+struct spool_report {
+    struct env_outcome outcome;
+    int64_t box, box_started;           /* pid of the supervisor and when it was started */
+    char last[REPORT_SIZE - REPORT_LAST];
+};
+int spool_read(int fd, struct spool_report *ret);
+
+/* The socket over which a job is talked to, listening. Its path is given too. */
+int job_listen(struct local *l, const char *key, char **ret_path, struct err *e);
+CO int local_job_start(struct env_ready *ready, struct env_job *job, struct err *e);
+CO int local_job_look(struct env *v, const char *key, bool take_up, struct env_job *job, struct err *e);
+CO int local_job_send(struct env *v, const char *key, enum env_job_send what, struct str text, const char *send_key, struct err *e);
+CO int local_job_sent(struct env *v, const char *key, const char *send_key, struct err *e);
+void local_jobs_free(struct local *l);
 
 /* env_ready, env_run, env_drop, env_settle and env_output on this machine. */
 int local_ready(struct env *v, const struct env_command *c, struct env_ready **ret, struct err *e);

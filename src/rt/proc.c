@@ -112,6 +112,12 @@ static ssize_t read_small(const char *path, char *text, size_t size)
     return n;
 }
 
+void proc_leave(struct proc *p)
+{
+    if (p)
+        uv_close((uv_handle_t *)&p->poll, closed);
+}
+
 int64_t proc_started(pid_t pid)
 {
     char path[64], text[1024], *at;

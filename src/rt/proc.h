@@ -26,6 +26,9 @@ int proc_spawn(const struct proc_spec *spec, struct proc **ret, struct err *e);
 /* Forgets the child: it is left to end, and reaped in the background. Takes NULL. */
 void proc_free(struct proc *p);
 
+/* Forgets a child that may outlive this process, and whose end nobody here waits for. Takes NULL. */
+void proc_leave(struct proc *p);
+
 /* When a process of this machine was started, in clock ticks since boot; with its pid that names it, since pids are used again.
  * 0 when there is none. */
 int64_t proc_started(pid_t pid);

@@ -1,11 +1,12 @@
-/* bash.c - a shell command, under the supervisor. Its output goes to a file first; a part of it enters the context, the
- * rest can be paged through with read. */
-#include "core/harness.h"
+/* bash.c - a shell command, under the supervisor: waited for, or started as a job that the tool job looks after. Its output goes to
+ * a file first; a part of it enters the context, the rest can be paged through with read. */
+#include "tool/command.h"
 
 #include <stdio.h>
 
 #define TIMEOUT_DEFAULT 120             /* seconds */
 #define TIMEOUT_MAX     600
+#define JOB_FIRST_LOOK_MS 50
 
 static bool timeout_of(struct call *c, int64_t *ret)
 {
@@ -30,6 +31,17 @@ static void bash_free(void *state)
     free(b);
 }
 
+static bool is_job(const json_t *args)
+{
+    return js_bool(args, "background", false);
+}
+
+/* Whether a job was started, can be seen; what a command did, cannot. */
+static enum effect bash_effect(const json_t *args)
+{
+    return is_job(args) ? EFFECT_PROBE : EFFECT_OPAQUE;
+}
+
 static CO int bash_prepare(struct call *c)
 {
     struct bash *b = xcalloc(1, sizeof(*b));
@@ -47,38 +59,10 @@ static CO int bash_prepare(struct call *c)
     if (command.n == 0 || memchr(command.p, 0, command.n))
         return result_fail(c->result, -EINVAL, "bash: the command is empty or holds a zero byte");
     r = env_ready(c->env, &(struct env_command){
-        .command = command.p, .timeout_ms = timeout * 1000, .key = c->key, .hide_env = c->hide_env,
+        .command = command.p, .timeout_ms = is_job(c->args) ? 0 : timeout * 1000, .key = c->key, .hide_env = c->hide_env,
+        .job = is_job(c->args), .stay = js_bool(c->args, "stay", false),
     }, &b->ready, &e);
     return r < 0 ? result_fail(c->result, r, "bash: %s", e.msg) : 0;
-}
-
-/* Appends what the command wrote: all of it, or its two ends. */
-static CO int add_output(struct call *c, const struct env_outcome *o)
-{
-    size_t head = c->harness->result_head, tail = c->harness->result_tail;
-    cleanup(buf_done) struct buf first = {0}, last = {0};
-    cleanup(freep) char *hint = NULL;
-    struct err e = {0};
-    int64_t size = 0;
-    int r;
-
-    r = env_output(c->env, c->key, 0, head + tail, &first, &size, &e);
-    if (r == 0 && size > (int64_t)(head + tail))
-        r = env_output(c->env, c->key, size - (int64_t)tail, tail, &last, &size, &e);
-    if (r < 0) {
-        buf_addf(&c->result->text, "[the output cannot be read: %s]\n", e.msg);
-        return r == -ECANCELED ? r : 0;
-    }
-    if (last.n == 0) {
-        result_bounded(c->result, buf_str(&first), head, tail, NULL);
-    } else {
-        hint = xasprintf("read the path output:%s for the rest%s", c->key + strlen(c->session) + 1,
-                         o->head + o->tail < o->total ? ", of which only the ends were kept" : "");
-        result_ends(c->result, str_head(buf_str(&first), head), buf_str(&last), o->total - (int64_t)(head + tail), hint);
-    }
-    if (c->result->text.n && c->result->text.p[c->result->text.n - 1] != '\n')
-        buf_addc(&c->result->text, '\n');
-    return 0;
 }
 
 static void add_facts(struct call *c, const struct env_outcome *o)
@@ -100,7 +84,7 @@ static void add_facts(struct call *c, const struct env_outcome *o)
 static CO int report(struct call *c, const struct env_outcome *o, int64_t timeout)
 {
     struct buf *text = &c->result->text;
-    int r = add_output(c, o);
+    int r = command_output(c, c->key, 0, o);
 
     if (r < 0)
         return r;
@@ -108,16 +92,41 @@ static CO int report(struct call *c, const struct env_outcome *o, int64_t timeou
         buf_addf(text, "[stopped: it ran longer than %lld s]", (long long)timeout);
     else if (o->end == ENV_CANCEL)
         buf_adds(text, "[stopped by the user]");
-    else if (o->signo)
-        buf_addf(text, "[killed by signal %d]", o->signo);
     else
-        buf_addf(text, "[exit status %d]", o->exit_status);
-    if (o->killed && o->end == ENV_EXIT)
-        buf_addf(text, "\n[%d process%s that it left running ended with it]", o->killed, o->killed == 1 ? "" : "es");
+        command_end(text, o);
     add_facts(c, o);
     c->result->outcome = o->end == ENV_CANCEL ? OUT_CANCELLED
                        : o->end == ENV_EXIT && o->exit_status == 0 ? OUT_OK : OUT_ERROR;
     return 0;
+}
+
+/* What the model is told of a job just after it was started. */
+static CO int report_job(struct call *c, const struct env_job *job)
+{
+    int r = job_output(c, c->key, 0, job);
+
+    if (r < 0)
+        return r;
+    if (job->state == ENV_JOB_RUNS)
+        buf_addf(&c->result->text, "[job %s runs, process %lld; the tool job looks after it]", c->name,
+                 (long long)job->outcome.pid);
+    job_facts(c, c->name, c->key, job, js_bool(c->args, "stay", false));
+    c->result->outcome = job->state == ENV_JOB_RUNS || (job->state == ENV_JOB_ENDED && job->outcome.exit_status == 0) ? OUT_OK
+                                                                                                                   : OUT_ERROR;
+    return 0;
+}
+
+static CO int run_job(struct call *c, const struct bash *b)
+{
+    struct env_job job;
+    struct err e = {0};
+    int r = env_job_start(c->env, b->ready, &job, &e);
+
+    if (r == 0 && job.state == ENV_JOB_RUNS) {
+        fiber_sleep(JOB_FIRST_LOOK_MS);         /* what fails, often fails at once */
+        r = env_job_look(c->env, c->key, false, &job, &e);
+    }
+    return r < 0 ? result_fail(c->result, r, "bash: %s", e.msg) : report_job(c, &job);
 }
 
 static CO int bash_run(struct call *c)
@@ -126,8 +135,11 @@ static CO int bash_run(struct call *c)
     int64_t timeout = js_int(c->args, "timeout", TIMEOUT_DEFAULT);
     struct env_outcome o = {0};
     struct err e = {0};
-    int r = env_run(c->env, b->ready, &o, &e);
+    int r;
 
+    if (is_job(c->args))
+        return run_job(c, b);
+    r = env_run(c->env, b->ready, &o, &e);
     if (r == -ECANCELED) {
         if (o.ended)
             report(c, &o, timeout);
@@ -138,6 +150,28 @@ static CO int bash_run(struct call *c)
     return report(c, &o, timeout);
 }
 
+/* Whether a job was started is known, and it may run: it is taken up. */
+static CO int settle_job(struct call *c)
+{
+    struct env_job job;
+    struct err e = {0};
+    int r = env_job_look(c->env, c->key, !c->foreign, &job, &e);
+
+    if (r < 0)
+        return result_fail(c->result, r, "rein was stopped while it started this job, and the job cannot be looked at: %s", e.msg);
+    if (job.state == ENV_JOB_RUNS && c->foreign)
+        return result_fail(c->result, 0, "The job runs, and belongs to the session from which this one was forked.");
+    if (job.state == ENV_JOB_RUNS || job.state == ENV_JOB_ENDED)
+        return report_job(c, &job);
+    if (job.state == ENV_JOB_NONE && c->same_life) {
+        c->result->outcome = OUT_NOT_DONE;
+        buf_adds(&c->result->text, "Not done: rein was stopped before this job was started.");
+        return 0;
+    }
+    return result_fail(c->result, 0, "The job does not run: %s. Whatever it had done by then is done.", c->same_life ?
+                       "its supervisor was killed" : "the machine was restarted");
+}
+
 static CO int bash_settle(struct call *c)
 {
     struct buf *text = &c->result->text;
@@ -146,6 +180,8 @@ static CO int bash_settle(struct call *c)
     int64_t timeout = js_int(c->args, "timeout", TIMEOUT_DEFAULT);
     int r;
 
+    if (is_job(c->args))
+        return settle_job(c);
     if (c->foreign) {
         c->result->outcome = OUT_UNKNOWN;
         return 0;
@@ -181,9 +217,10 @@ static CO int bash_settle(struct call *c)
 
 const struct tool tool_bash = {
     .name      = "bash",
-    .effect    = EFFECT_OPAQUE,
-    .title_arg = "command",
-    .prepare   = bash_prepare,
-    .run       = bash_run,
-    .settle    = bash_settle,
+    .effect     = EFFECT_OPAQUE,
+    .effect_of  = bash_effect,
+    .title_args = "command",
+    .prepare    = bash_prepare,
+    .run        = bash_run,
+    .settle     = bash_settle,
 };

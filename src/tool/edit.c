@@ -272,7 +272,7 @@ static CO int edit_prepare(struct call *c)
 const struct tool tool_edit = {
     .name      = "edit",
     .effect    = EFFECT_PROBE,
-    .title_arg = "path",
+    .title_args = "path",
     .prepare   = edit_prepare,
     .run       = change_run,
     .settle    = change_settle,

@@ -173,8 +173,7 @@ static CO int read_run(struct call *c)
 
 const struct tool tool_read = {
     .name      = "read",
-    .flags     = TOOL_READS,
     .effect    = EFFECT_PURE,
-    .title_arg = "path",
+    .title_args = "path",
     .run       = read_run,
 };

@@ -59,7 +59,7 @@ static CO int write_prepare(struct call *c)
 const struct tool tool_write = {
     .name      = "write",
     .effect    = EFFECT_PROBE,
-    .title_arg = "path",
+    .title_args = "path",
     .prepare   = write_prepare,
     .run       = change_run,
     .settle    = change_settle,

@@ -428,6 +428,7 @@ def check_state(place, scenario, options, tree, acked, stats, what):
     try:
         it = Play(place, scenario, options, [Count(place, None, CRASH_BOOT=os.path.join(place.top, "boot"))], stats)
         it.acked = acked
+        it.power_failed = True
         it.to_the_end()
         it.judge()
     except TROUBLE as e:

@@ -51,6 +51,14 @@ def write(path, content):
     return ("write", {"path": path, "content": content})
 
 
+def job(action, **more):
+    return ("job", {"action": action, **more})
+
+
+SERVER = ("bash", {"command": "sleep 0.1; echo 1 >> count; echo ready; while read -r x; do echo $x >> count; echo got $x; done",
+                   "background": True})
+SLEEPER = ("bash", {"command": "sleep 0.1; echo 4 >> count; echo ready; sleep 1000", "background": True})
+
 READ = ("read", {"path": "a.txt"})
 
 # The command interrupts rein, its grandparent, as ^C would, and is ended with it.
@@ -105,6 +113,9 @@ SCENARIOS = {
     "resumed twice": {"answers": [[bash(1)], [], [edit("one", "1")], [], [bash(2), bash(3)]],
                       "goals": [EXEC, ["resume", "{id}", "--json", "more"], ["resume", "{id}", "--json", "still more"]]},
     "fork": {"answers": [[bash(1), edit("one", "1")], [bash(2)]], "goals": [EXEC, ["fork", "{id}@8", "--json", "another way"]]},
+    "jobs": {"answers": [[SERVER], [job("look", wait=1, until="ready"), job("send", text="2\n")],
+                         [job("look", wait=1, until="got 2"), job("send", text="3\n"), job("look", wait=1, until="got 3")], [job("kill")],
+                         [SLEEPER], [job("look", wait=1, until="ready")]]},
     "long": {"answers": [[READ]] * LONG + [[], [bash(1), edit("one", "1")], [bash(2)]], "before": done_session, "fixed": True,
              "goals": [["resume", "--last", "--json", "go"]]},
     "migration": {"answers": [[bash(1)], [], [edit("one", "1")], [bash(2)]], "before": old_store,
@@ -199,6 +210,7 @@ class Play:
         self.stats = stats if stats is not None else {"unknown": 0}
         self.acked = []
         self.killed = 0
+        self.power_failed = False
         self.doubts = set()
 
     def run(self, args):
@@ -235,7 +247,7 @@ class Play:
         doubt = [e for e in asks if e["body"]["kind"] == "decide"]
         must(len(doubt) <= 1, "more than one call in doubt")
         if doubt:
-            must(doubt[0]["body"]["about"].startswith("bash"), "in doubt:", doubt[0])
+            must(doubt[0]["body"]["about"].startswith("bash echo"), "in doubt:", doubt[0])
             self.doubts.add(doubt[0]["hash"])
             return ["--decide", "all=skip"]
         if asks:
@@ -295,12 +307,17 @@ class Play:
         for name, args, result in results:
             outcome, said = result["body"]["outcome"], result["body"]["text"]
             self.stats[outcome] = self.stats.get(outcome, 0) + 1
-            if name == "bash":
-                n = args["command"].split()[1]
-                at_least[n] = at_least.get(n, 0) + (outcome == "ok")
+            if name == "bash" or (name == "job" and args["action"] == "send"):
+                n = args["command"].split(" >> count")[0].split()[-1] if name == "bash" else args["text"].strip()
+                # A job's call is done when the job was started or has got it; what the job then does is not waited for.
+                waited = name == "bash" and not args.get("background")
+                at_least[n] = at_least.get(n, 0) + (outcome == "ok" and (waited or not self.power_failed))
                 at_most[n] = at_most.get(n, 0) + (outcome != "not_done" and not said.startswith("Not run"))
             elif name in ("edit", "write"):
                 must(outcome in ("ok", "not_done", "error") or said.startswith("Not run"), name, "has outcome", outcome)
+            elif name == "job":
+                must(outcome != "unknown", "a job's call has outcome", outcome)
+            if name in ("edit", "write"):
                 if outcome == "ok" or "may undo the change" in said:
                     if name == "edit":
                         want["a.txt"] = want["a.txt"].replace(args["edits"][0]["old"], args["edits"][0]["new"])

@@ -68,6 +68,10 @@ def test_kill_fork():
     run("fork")
 
 
+def test_kill_jobs():
+    run("jobs")
+
+
 def test_kill_long():
     run("long")
 

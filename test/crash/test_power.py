@@ -55,6 +55,10 @@ def test_power_fork():
     run("fork")
 
 
+def test_power_jobs():
+    run("jobs")
+
+
 def test_power_long():
     run("long", 0.1)
 

@@ -1,0 +1,78 @@
+#include "tool/command.h"
+
+#include <stdio.h>
+
+CO int command_output(struct call *c, const char *key, int64_t from, const struct env_outcome *o)
+{
+    size_t head = c->harness->result_head, tail = c->harness->result_tail;
+    cleanup(buf_done) struct buf first = {0}, last = {0};
+    cleanup(freep) char *hint = NULL;
+    struct err e = {0};
+    int64_t size = 0;
+    int r;
+
+    r = env_output(c->env, key, from, head + tail, &first, &size, &e);
+    if (r == 0 && size - from > (int64_t)(head + tail))
+        r = env_output(c->env, key, size - (int64_t)tail, tail, &last, &size, &e);
+    if (r < 0) {
+        buf_addf(&c->result->text, "[the output cannot be read: %s]\n", e.msg);
+        return r == -ECANCELED ? r : 0;
+    }
+    if (last.n == 0) {
+        result_bounded(c->result, buf_str(&first), head, tail, NULL);
+    } else {
+        hint = xasprintf("read the path output:%s for the rest%s", key + strlen(c->session) + 1,
+                         o->head + o->tail < o->total ? ", of which only the ends were kept" : "");
+        result_ends(c->result, str_head(buf_str(&first), head), buf_str(&last),
+                    MAX(o->total, size) - from - (int64_t)(head + tail), hint);
+    }
+    if (c->result->text.n && c->result->text.p[c->result->text.n - 1] != '\n')
+        buf_addc(&c->result->text, '\n');
+    return 0;
+}
+
+void command_end(struct buf *text, const struct env_outcome *o)
+{
+    if (o->signo)
+        buf_addf(text, "[killed by signal %d]", o->signo);
+    else
+        buf_addf(text, "[exit status %d]", o->exit_status);
+    if (o->killed && o->end == ENV_EXIT)
+        buf_addf(text, "\n[%d process%s that it left running ended with it]", o->killed, o->killed == 1 ? "" : "es");
+}
+
+CO int job_output(struct call *c, const char *key, int64_t from, const struct env_job *job)
+{
+    struct buf *text = &c->result->text;
+    int r = command_output(c, key, from, &job->outcome);
+
+    if (r < 0 || job->state == ENV_JOB_RUNS)
+        return r;
+    if (job->state == ENV_JOB_LOST)
+        buf_adds(text, "[it does not run any more: its supervisor was killed, or the machine was restarted]");
+    else if (job->outcome.end == ENV_ORPHAN)
+        buf_adds(text, "[ended: rein was away for too long]");
+    else if (job->outcome.end == ENV_CANCEL)
+        buf_adds(text, "[ended, as asked]");
+    else
+        command_end(text, &job->outcome);
+    return 0;
+}
+
+void job_facts(struct call *c, const char *id, const char *key, const struct env_job *job, bool stays)
+{
+    struct buf *facts = &c->result->facts;
+
+    js_key(facts, "job");
+    buf_addc(facts, '{');
+    js_add_text(facts, "id", id);
+    js_add_text(facts, "key", key);
+    js_add_bool(facts, "runs", job->state == ENV_JOB_RUNS);
+    js_add_bool(facts, "stays", stays);
+    js_add_int(facts, "seen", job->size);
+    js_add_int(facts, "pid", job->outcome.pid);
+    js_add_int(facts, "started", job->outcome.pid_started);
+    buf_addc(facts, '}');
+    if (job->state == ENV_JOB_ENDED)
+        js_add_int(facts, "exit", job->outcome.exit_status);
+}
