@@ -339,7 +339,7 @@ CO int calls_recover(struct session *s, struct err *e)
     for (size_t i = 0; i < s->view.ncalls && r == 0; i++) {
         struct call_view *cv = &s->view.calls[i];
 
-        if (cv->state == CALL_STARTED && cv->intent_epoch < s->view.epoch && !cv->pure)
+        if (cv->state == CALL_STARTED && cv->intent_epoch != s->view.epoch && !cv->pure)
             r = recover_one(s, cv);
     }
     return r < 0 ? r : session_commit(s, e);

@@ -76,7 +76,8 @@ int store_error(struct store *s, struct err *e, const char *what)
                        BUSY_LIMIT_MS / 1000);
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
-        return err_set(e, -EUCLEAN, "the session store in %s is damaged: %s", s->home, sqlite3_errmsg(s->db));
+        return err_set(e, -EUCLEAN, "the session store in %s is damaged: %s; `rein log salvage` says what can still be "
+                       "read", s->home, sqlite3_errmsg(s->db));
     case SQLITE_NOMEM:
         return err_set(e, -ENOMEM, "out of memory in the session store: %s failed", what);
     default:

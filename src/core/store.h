@@ -48,6 +48,9 @@ static inline CO void store_closep(struct store **s)
 /* Makes a session and takes its lease, in one commit: fills key, id and created of the row. */
 CO int store_create(struct store *s, struct session_row *row, struct lease *ret, struct err *e);
 
+/* The same for a session of another store: key, and id unless that is empty, stay. -EEXIST. */
+CO int store_restore(struct store *s, struct session_row *row, struct lease *ret, struct err *e);
+
 /* By id or an unambiguous beginning of it; NULL: the latest. -ENOENT, or -ENOTUNIQ naming the candidates. */
 CO int store_find(struct store *s, const char *id, struct session_row *ret, struct err *e);
 

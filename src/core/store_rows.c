@@ -195,6 +195,7 @@ static int take_epoch(struct store *s, struct lease *l)
 struct creation {
     struct session_row *row;
     struct lease *lease;
+    bool restore;
 };
 
 static int create_run(struct store *s, struct op *op)
@@ -204,10 +205,14 @@ static int create_run(struct store *s, struct op *op)
     sqlite3_stmt *st = NULL;
     int r = store_step(store_statement(s, ST_BEGIN));
 
-    random_id(row->id);
-    row->created = clock_wall();
-    sqlite3_prepare_v2(s->db, "INSERT INTO session(id, created, cwd, parent, parent_seq) VALUES(?1, ?2, ?3, ?4, ?5)",
+    if (!row->id[0])
+        random_id(row->id);
+    if (!c->restore)
+        row->created = clock_wall();
+    sqlite3_prepare_v2(s->db, "INSERT INTO session(id, created, cwd, parent, parent_seq, key) VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
                        -1, &st, NULL);
+    if (c->restore)
+        sqlite3_bind_int64(st, 6, row->key);
     sqlite3_bind_text(st, 1, row->id, -1, SQLITE_STATIC);
     sqlite3_bind_int64(st, 2, row->created);
     sqlite3_bind_text(st, 3, row->cwd, -1, SQLITE_STATIC);
@@ -231,16 +236,26 @@ static int create_run(struct store *s, struct op *op)
     return r < 0 ? err_set(&op->e, r, "the lease of a new session cannot be locked: %s", strerror(-r)) : 0;
 }
 
-CO int store_create(struct store *s, struct session_row *row, struct lease *ret, struct err *e)
+static CO int create(struct store *s, struct session_row *row, bool restore, struct lease *ret, struct err *e)
 {
     struct lease l = {0};
-    struct creation c = { row, &l };
+    struct creation c = { row, &l, restore };
     struct op op = { .run = create_run, .arg = &c };
     int r = store_submit(s, &op, e);
 
     if (r == 0)
         *ret = l;
     return r;
+}
+
+CO int store_create(struct store *s, struct session_row *row, struct lease *ret, struct err *e)
+{
+    return create(s, row, false, ret, e);
+}
+
+CO int store_restore(struct store *s, struct session_row *row, struct lease *ret, struct err *e)
+{
+    return create(s, row, true, ret, e);
 }
 
 static int lease_run(struct store *s, struct op *op)

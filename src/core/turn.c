@@ -41,7 +41,7 @@ struct step turn_next(const struct view *v, int64_t now)
         return end(END_FAILED, "a person ended it at a call in doubt");
 
     for (size_t i = 0; i < v->ncalls; i++)
-        if (v->calls[i].state == CALL_STARTED && v->calls[i].intent_epoch < v->epoch && !v->calls[i].pure)
+        if (v->calls[i].state == CALL_STARTED && v->calls[i].intent_epoch != v->epoch && !v->calls[i].pure)
             return (struct step){ .kind = STEP_RECOVER };
     for (size_t i = 0; i < v->ncalls; i++) {
         enum call_state state = v->calls[i].state;
