@@ -87,6 +87,7 @@ static CO int doctor_main(struct agent *a)
     cleanup(freep) char *box = NULL, *cwd = NULL;
     struct harness *h = NULL;
     const char *version = NULL;
+    struct store_sizes z;
     struct err e = {0};
     int r;
 
@@ -97,7 +98,13 @@ static CO int doctor_main(struct agent *a)
     r = env_box_path(&box, &e);
     line(&rep, r < 0 ? BAD : GOOD, "supervisor", "%s", r < 0 ? e.msg : box);
     r = agent_store(a, STORE_WRITE, &e);
-    line(&rep, r < 0 ? BAD : GOOD, "store", "%s", r < 0 ? e.msg : a->home);
+    if (r == 0)
+        r = store_measure(a->store, &z, &e);
+    if (r < 0)
+        line(&rep, BAD, "store", "%s", e.msg);
+    else
+        line(&rep, GOOD, "store", "%s: %lld sessions, %lld events, %.1f MB and %.1f MB of log file; rein gc tidies up", a->home,
+             (long long)z.sessions, (long long)z.events, (double)z.database / 1e6, (double)z.log / 1e6);
     cwd = getcwd(NULL, 0);
     r = env_local(cwd ? cwd : "/", a->home, &a->env, &e);
     line(&rep, r < 0 ? NOTE : GOOD, "workspace", "%s", r < 0 ? e.msg : cwd);

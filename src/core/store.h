@@ -79,6 +79,20 @@ CO ssize_t store_load(struct store *s, int64_t key, uint64_t from, struct event 
 CO int store_first(struct store *s, int64_t key, enum kind kind, struct event **ret, struct err *e);
 CO int store_last(struct store *s, int64_t key, struct event **ret, struct err *e);
 
+struct store_sizes {
+    int64_t sessions, events;
+    int64_t database, log;              /* bytes of rein.db and rein.db-wal */
+};
+
+/* Counts and measures; reads the whole index of events. */
+CO int store_measure(struct store *s, struct store_sizes *ret, struct err *e);
+
+/* Removes a session for good. -EBUSY when it is being driven, -EMLINK when another was forked from it. */
+CO int store_forget(struct store *s, int64_t key, struct err *e);
+
+/* Removes what nothing refers to, writes the database anew when much of it is free, and empties its log file. */
+CO int store_tidy(struct store *s, struct err *e);
+
 struct store_stats {
     uint64_t commits, events_written, events_read;
 };

@@ -52,6 +52,8 @@ struct store {
 CO int store_submit(struct store *s, struct op *op, struct err *e);
 
 /* On the thread only. */
+int store_lock(struct store *s, int64_t key);                           /* the lease's lock: 0 or a negative errno */
+void store_unlock(struct store *s, int64_t key);
 sqlite3_stmt *store_statement(struct store *s, enum statement i);       /* prepared once; NULL on an error of the database */
 int store_step(sqlite3_stmt *st);                                       /* runs a statement without rows and resets it */
 int store_error(struct store *s, struct err *e, const char *what);      /* the database's last error as errno and sentence */

@@ -132,6 +132,16 @@ static int lock_byte(struct store *s, int64_t key, short type)
     return fcntl(s->lock_fd, F_OFD_SETLK, &fl) < 0 ? -errno : 0;
 }
 
+int store_lock(struct store *s, int64_t key)
+{
+    return lock_byte(s, key, F_WRLCK);
+}
+
+void store_unlock(struct store *s, int64_t key)
+{
+    lock_byte(s, key, F_UNLCK);
+}
+
 struct owner {
     int64_t key, pid;
 };
@@ -232,7 +242,7 @@ static int create_run(struct store *s, struct op *op)
             store_step(store_statement(s, ST_ROLLBACK));
         return r;
     }
-    r = lock_byte(s, row->key, F_WRLCK);
+    r = store_lock(s, row->key);
     return r < 0 ? err_set(&op->e, r, "the lease of a new session cannot be locked: %s", strerror(-r)) : 0;
 }
 
@@ -261,7 +271,7 @@ CO int store_restore(struct store *s, struct session_row *row, struct lease *ret
 static int lease_run(struct store *s, struct op *op)
 {
     struct lease *l = op->arg;
-    int r = lock_byte(s, l->key, F_WRLCK);
+    int r = store_lock(s, l->key);
 
     if (r == -EAGAIN || r == -EACCES) {
         struct owner o = { .key = l->key };
@@ -276,7 +286,7 @@ static int lease_run(struct store *s, struct op *op)
     if (r < 0)
         r = store_error(s, &op->e, "taking the lease");
     if (r < 0)
-        lock_byte(s, l->key, F_UNLCK);
+        store_unlock(s, l->key);
     return r;
 }
 
@@ -293,7 +303,8 @@ CO int store_lease(struct store *s, int64_t key, struct lease *ret, struct err *
 
 static int release_run(struct store *s, struct op *op)
 {
-    return lock_byte(s, ((const struct lease *)op->arg)->key, F_UNLCK);
+    store_unlock(s, ((const struct lease *)op->arg)->key);
+    return 0;
 }
 
 CO void store_release(struct store *s, const struct lease *l)

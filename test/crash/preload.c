@@ -5,6 +5,7 @@
  *   CRASH_AT=N:WHAT     at call N: before (killed, it has not happened), after (killed, it has), short (half of a write),
  *                       or the number of an errno that it fails with. With a + behind N: at every call from N on.
  *   CRASH_LOG=FILE      names each call, a line each: number, name, descriptor, thread, file
+ *   CRASH_DAYS=N        the wall clock is so many days off
  *   CRASH_BOOT=FILE     what the kernel says of this boot is read from that file: the machine was restarted
  *
  * Only rein itself is counted: children do not inherit the preload. Pipes, eventfds and the like do not count; files and
@@ -28,6 +29,7 @@
 #include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 enum what { NOTHING, BEFORE, AFTER, SHORT, FAIL };
@@ -39,6 +41,7 @@ static struct {
     enum what what;
     int err, log;
     const char *boot;
+    int days;
 } crash = { .log = -1 };
 
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
@@ -53,6 +56,7 @@ __attribute__((constructor)) static void begin(void)
     unsetenv("CRASH_MAP");
     unsetenv("CRASH_AT");
     crash.boot = getenv("CRASH_BOOT");
+    crash.days = getenv("CRASH_DAYS") ? atoi(getenv("CRASH_DAYS")) : 0;
     if (fd >= 0) {
         void *p = mmap(NULL, 64, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
@@ -108,6 +112,16 @@ static enum what point(const char *name, int fd)
     if (crash.what == BEFORE)
         die();
     return crash.what;
+}
+
+int clock_gettime(clockid_t id, struct timespec *t)
+{
+    REAL(clock_gettime);
+    int r = real(id, t);
+
+    if (r == 0 && id == CLOCK_REALTIME)
+        t->tv_sec += 86400 * (time_t)crash.days;
+    return r;
 }
 
 static bool counts(int fd)
