@@ -85,6 +85,18 @@ void print_event(void *arg, const struct event *ev)
         fail(STATUS_MODEL, "%.*s%s", STR(js_str(b, "why")), js_bool(b, "retry", false) ? "; trying again" : "");
 }
 
+static void print_lines(const char *text)
+{
+    while (*text) {
+        size_t n = strcspn(text, "\n");
+
+        fputs("        ", stderr);
+        print_safe(stderr, (struct str){ text, n });
+        fputc('\n', stderr);
+        text += n + (text[n] == '\n');
+    }
+}
+
 /* Lists what waits for a person, and how to answer. */
 void print_waiting(struct agent *a)
 {
@@ -106,6 +118,8 @@ void print_waiting(struct agent *a)
         call_title(tool_find(str_of(c->name)), c->name, args, &title);
         fprintf(stderr, "rein: call %s %s: %s\n", call_name(c, name),
                 c->state == CALL_ASKED ? "waits for approval" : "is in doubt", title.p);
+        if (c->state == CALL_UNKNOWN && c->doubt)
+            print_lines(c->doubt);
     }
     for (size_t i = 0; i < v->njobs; i++)
         if (v->jobs[i].runs)
@@ -114,8 +128,8 @@ void print_waiting(struct agent *a)
     if (asked)
         fprintf(stderr, "rein: answer with: rein resume %s --answer CALL=yes or =no (or all=yes)\n", id);
     if (doubt)
-        fprintf(stderr, "rein: decide with: rein resume %s --decide CALL=done, =retry, =skip or =abort; rein show %s says what "
-                "is known\n", id, id);
+        fprintf(stderr, "rein: decide with: rein resume %s --decide CALL=done (it took effect), =retry (run it again), =skip (tell the "
+                "model that nobody knows) or =abort (end the session)\n", id);
 }
 
 void print_answer(struct agent *a)

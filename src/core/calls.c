@@ -98,7 +98,9 @@ void calls_close(struct session *s, const char *why)
             put_simple(s, &s->view.calls[i], OUT_CANCELLED, why);
 }
 
-static void put_ask(struct session *s, const struct call_view *cv, const char *kind, const json_t *args, const char *why)
+/* `known`: JSON members about a call in doubt, begun with '{' and not closed; NULL for an approval. */
+static void put_ask(struct session *s, const struct call_view *cv, const char *kind, const json_t *args, const char *why,
+                    const struct buf *known)
 {
     cleanup(buf_done) struct buf title = {0};
     struct buf body = {0};
@@ -110,6 +112,10 @@ static void put_ask(struct session *s, const struct call_view *cv, const char *k
     js_add_text(&body, "kind", kind);
     js_add_str(&body, "about", buf_str(&title));
     js_add_text(&body, "why", why);
+    if (known) {
+        js_add_raw(&body, "known", buf_str(known));
+        buf_addc(&body, '}');
+    }
     buf_addc(&body, '}');
     session_put(s, EV_ASK, cv->answer_seq, FROM_SYSTEM, &body);
 }
@@ -160,7 +166,7 @@ static void ask_all(struct session *s)
 
         if (cv->state == CALL_NEW && !cv->allowed && understand(s, cv, &tool, &args) &&
             policy_check(&s->view, tool_effect(tool, args), &why) == POLICY_ASK)
-            put_ask(s, cv, "approve", args, why);
+            put_ask(s, cv, "approve", args, why, NULL);
     }
 }
 
@@ -218,6 +224,24 @@ static CO int act(void *arg)
     return r;
 }
 
+/* The result of a call that a person has decided about. The model is told what is known besides. */
+static void put_decided(struct session *s, const struct call_view *cv)
+{
+    cleanup(buf_done) struct buf text = {0};
+
+    if (!cv->decision) {
+        put_simple(s, cv, OUT_DENIED, "Denied: the user does not want this call to run.");
+        return;
+    }
+    if (strcmp(cv->decision, "done") == 0)
+        buf_adds(&text, "rein was stopped while this ran. A person says that it took effect. What is known of it: ");
+    else
+        buf_adds(&text, "rein was stopped while this ran. Its outcome is unknown and it was not repeated: do not assume that it took "
+                        "effect, check. What is known of it: ");
+    buf_adds(&text, cv->doubt ? cv->doubt : "nothing.");
+    put_simple(s, cv, strcmp(cv->decision, "done") == 0 ? OUT_OK : OUT_UNKNOWN, text.p);
+}
+
 static CO int run_group(struct session *s, struct running **runs, size_t n, struct err *e)
 {
     cleanup(scope_done) struct scope scope = SCOPE_INIT;
@@ -256,14 +280,7 @@ CO int calls_run(struct session *s, struct err *e)
         if (cv->state == CALL_ASKED || cv->state == CALL_UNKNOWN)
             break;
         if (cv->state == CALL_DENIED) {
-            if (cv->decision && strcmp(cv->decision, "done") == 0)
-                put_simple(s, cv, OUT_OK, "rein was stopped while this ran. A person says that it took effect; its output "
-                                          "is not known.");
-            else if (cv->decision)
-                put_simple(s, cv, OUT_UNKNOWN, "rein was stopped while this ran. Its outcome is unknown and it was not "
-                                               "repeated: do not assume that it took effect, check.");
-            else
-                put_simple(s, cv, OUT_DENIED, "Denied: the user does not want this call to run.");
+            put_decided(s, cv);
             continue;
         }
         if (!understand(s, cv, &tool, &args))
@@ -326,7 +343,7 @@ static CO int recover_one(struct session *s, struct call_view *cv)
     if (r < 0)
         return r;
     if (run->result.outcome == OUT_UNKNOWN)
-        put_ask(s, cv, "decide", run->call.args, run->result.text.p);
+        put_ask(s, cv, "decide", run->call.args, run->result.text.p, &run->result.facts);
     else
         put_result(s, cv, &run->result);
     return 0;

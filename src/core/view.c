@@ -41,6 +41,7 @@ static void calls_clear(struct view *v)
         free(c->name);
         free(c->args);
         free(c->intent);
+        free(c->doubt);
         free(c->decision);
     }
     free(v->calls);
@@ -343,6 +344,8 @@ int view_fold(struct view *v, const struct event *ev, const json_t *b, struct er
         if (c) {
             c->ask_seq = ev->seq;
             c->state = c->state == CALL_STARTED ? CALL_UNKNOWN : CALL_ASKED;
+            if (c->state == CALL_UNKNOWN)
+                put(&c->doubt, js_str(b, "why"));
         }
         break;
     case EV_REPLY:

@@ -35,6 +35,7 @@ struct call_view {
     size_t args_len;
     uint64_t answer_seq, intent_seq, intent_epoch, ask_seq;
     char *intent;               /* body of the last intent, for recovery */
+    char *doubt;                /* what is known of a call in doubt, for people and the model */
     char *decision;             /* a person's word on a call in doubt: done, skip */
 };
 

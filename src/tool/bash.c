@@ -1,12 +1,15 @@
 /* bash.c - a shell command, under the supervisor: waited for, or started as a job that the tool job looks after. Its output goes to
  * a file first; a part of it enters the context, the rest can be paged through with read. */
+#include "base/utf8.h"
 #include "tool/command.h"
+#include "tool/inspect.h"
 
 #include <stdio.h>
 
 #define TIMEOUT_DEFAULT 120             /* seconds */
 #define TIMEOUT_MAX     600
 #define JOB_FIRST_LOOK_MS 50
+#define LAST_OUTPUT     400             /* bytes of it shown to who has to decide */
 
 static bool timeout_of(struct call *c, int64_t *ret)
 {
@@ -58,6 +61,9 @@ static CO int bash_prepare(struct call *c)
         return 0;
     if (command.n == 0 || memchr(command.p, 0, command.n))
         return result_fail(c->result, -EINVAL, "bash: the command is empty or holds a zero byte");
+    r = is_job(c->args) ? 0 : inspect_plan(c, command);
+    if (r < 0)
+        return r;
     r = env_ready(c->env, &(struct env_command){
         .command = command.p, .timeout_ms = is_job(c->args) ? 0 : timeout * 1000, .key = c->key, .hide_env = c->hide_env,
         .job = is_job(c->args), .stay = js_bool(c->args, "stay", false),
@@ -172,6 +178,62 @@ static CO int settle_job(struct call *c)
                        "its supervisor was killed" : "the machine was restarted");
 }
 
+/* The last that it wrote, for whoever has to decide. */
+static CO int add_last_output(struct call *c, struct buf *text)
+{
+    cleanup(buf_done) struct buf last = {0};
+    int64_t size = 0;
+    struct err e;
+    int r = env_output(c->env, c->key, 0, 1, &last, &size, &e);
+
+    buf_clear(&last);
+    if (r == 0 && size)
+        r = env_output(c->env, c->key, MAX(size - LAST_OUTPUT, (int64_t)0), LAST_OUTPUT, &last, &size, &e);
+    if (r < 0 || !last.n)
+        return r == -ECANCELED ? r : 0;
+    buf_adds(text, size > LAST_OUTPUT ? " The last that it wrote:\n..." : " What it wrote:\n");
+    utf8_add_clean(text, str_from(buf_str(&last), utf8_align(buf_str(&last), 0)));
+    js_add_text(&c->result->facts, "output", c->key);
+    return 0;
+}
+
+/* It may have taken effect. Everything that is known of it is said, and it is in doubt only if that does not settle it. */
+static CO int doubt(struct call *c, const struct env_outcome *o)
+{
+    struct buf *text = &c->result->text, *facts = &c->result->facts;
+    cleanup(buf_done) struct buf known = {0};
+    enum outcome settled;
+    int r = inspect_settle(c, js_str(c->args, "command"), &settled, &known);
+
+    if (r < 0)
+        return r;
+    if (settled != OUT_OPEN)
+        buf_adds(text, settled == OUT_OK ? "Done: rein was stopped during this command, and it had taken effect by then."
+                                         : "Not done: rein was stopped during this command.");
+    else if (o->ended && o->end != ENV_ORPHAN)
+        buf_addf(text, "it had ended with exit status %d, but the machine was restarted since, and what it wrote may not have "
+                 "reached the disk.", o->exit_status);
+    else if (o->ended)
+        buf_addf(text, "it was running for %lld ms and had written %lld bytes when rein was stopped, and was ended with it.",
+                 (long long)o->ms, (long long)o->total);
+    else if (o->started)
+        buf_adds(text, "it was started, and its supervisor was lost with rein.");
+    else
+        buf_adds(text, "the machine was restarted, and no record says whether it had begun.");
+    buf_add_str(text, buf_str(&known));
+    js_add_bool(facts, "started", o->started);
+    js_add_bool(facts, "ended", o->ended);
+    js_add_bool(facts, "restarted", !c->same_life);
+    if (o->pid)
+        js_add_int(facts, "pid", o->pid);
+    if (o->ended) {
+        js_add_int(facts, "ms", o->ms);
+        js_add_int(facts, "bytes", o->total);
+    }
+    c->result->outcome = settled == OUT_OPEN ? OUT_UNKNOWN : settled;
+    return add_last_output(c, text);
+}
+
 static CO int bash_settle(struct call *c)
 {
     struct buf *text = &c->result->text;
@@ -201,22 +263,11 @@ static CO int bash_settle(struct call *c)
         buf_adds(text, "Not done: rein was stopped before this command was started.");
         return 0;
     }
-    c->result->outcome = OUT_UNKNOWN;
-    if (o.ended && o.end != ENV_ORPHAN)
-        buf_addf(text, "it had ended with exit status %d, but the machine was restarted since, and what it wrote may not have "
-                 "reached the disk", o.exit_status);
-    else if (o.ended)
-        buf_addf(text, "it was running for %lld ms and had written %lld bytes when rein was stopped, and was ended with it",
-                 (long long)o.ms, (long long)o.total);
-    else if (o.started)
-        buf_adds(text, "it was started, and its supervisor was lost with rein");
-    else
-        buf_adds(text, "the machine was restarted, and no record says whether it had begun");
-    return 0;
+    return doubt(c, &o);
 }
 
 const struct tool tool_bash = {
-    .name      = "bash",
+    .name       = "bash",
     .effect     = EFFECT_OPAQUE,
     .effect_of  = bash_effect,
     .title_args = "command",

@@ -1,8 +1,9 @@
 """kill -9 at durable calls: a sample in ./dev test, all of them with --full; and planted defects that must be found."""
 import os
+import random
 import signal
 
-from crash import sweep
+from crash import inject, sweep
 from crash.scenarios import SCENARIOS, Violation
 from lib.mock import Mock, call, chunks, text
 from lib.rein import RELEASE, TOP, Place, check
@@ -91,6 +92,12 @@ def test_failed_syncs():
     """An fsync that failed is not tried again and believed."""
     for name in ("edits", "commands"):
         print(f"crash/failed syncs: {name}: {sweep.failed_syncs(name)}, none believed", flush=True)
+
+
+def test_strace_agrees():
+    points, kills, stats = inject.second_opinion("commands", None if FULL else 40, random.Random(SEED))
+    print(f"crash/strace: commands: {points} points, {kills} kills, 0 violations, outcomes {stats}", flush=True)
+    check(kills > points / 3, "strace hardly ever fired:", kills)
 
 
 def test_killed_in_a_stream():
