@@ -1,5 +1,5 @@
-/* cmd_log.c - the log itself. verify: the chain finds accidents; tampering shows only against a head kept elsewhere. salvage: what can
- * still be read when the store is damaged. */
+/* cmd_log.c - the log itself. verify: the chain finds accidents; tampering shows only against a head kept elsewhere. salvage: what
+ * can still be read when the store is damaged. */
 #include "cmd/agent.h"
 #include "core/salvage.h"
 
@@ -40,6 +40,7 @@ static CO int verify_main(struct agent *a)
 
 static void print_salvaged(const struct agent *a, const struct salvaged *s)
 {
+    const char *id = s->row.id[0] ? s->row.id : "(unnamed)";
     cleanup(buf_done) struct buf line = {0};
 
     if (a->in->opt.json) {
@@ -55,11 +56,10 @@ static void print_salvaged(const struct agent *a, const struct salvaged *s)
         buf_addc(&line, '}');
         puts(line.p);
     } else if (!s->missing) {
-        printf("%-11s %llu events, whole as far as they go\n", s->row.id[0] ? s->row.id : "(unnamed)", (unsigned long long)s->events);
+        printf("%-11s %llu events, whole as far as they go\n", id, (unsigned long long)s->events);
     } else {
-        printf("%-11s %llu events are whole; at event %llu: %s; %llu more lie behind it and cannot be verified\n",
-               s->row.id[0] ? s->row.id : "(unnamed)", (unsigned long long)s->events, (unsigned long long)s->missing, s->why,
-               (unsigned long long)s->beyond);
+        printf("%-11s %llu events are whole; at event %llu: %s; %llu more lie behind it and cannot be verified\n", id,
+               (unsigned long long)s->events, (unsigned long long)s->missing, s->why, (unsigned long long)s->beyond);
     }
 }
 
@@ -80,8 +80,8 @@ static CO int restore(struct agent *a, const struct salvage *v, const char *fold
     if (r < 0)
         return fail(STATUS_FAILED, "%s", e.msg);
     if (!a->in->opt.quiet)
-        fprintf(stderr, "rein: %d sessions are in %s; REIN_HOME=%s uses them. Outputs of commands stay in %s/spool\n", r, folder, folder,
-                a->home);
+        fprintf(stderr, "rein: %d sessions are in %s; REIN_HOME=%s uses them. Outputs of commands stay in %s/spool\n", r, folder,
+                folder, a->home);
     return STATUS_DONE;
 }
 

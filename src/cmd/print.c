@@ -128,8 +128,8 @@ void print_waiting(struct agent *a)
     if (asked)
         fprintf(stderr, "rein: answer with: rein resume %s --answer CALL=yes or =no (or all=yes)\n", id);
     if (doubt)
-        fprintf(stderr, "rein: decide with: rein resume %s --decide CALL=done (it took effect), =retry (run it again), =skip (tell the "
-                "model that nobody knows) or =abort (end the session)\n", id);
+        fprintf(stderr, "rein: decide with: rein resume %s --decide CALL=done (it took effect), =retry (run it again), =skip (tell "
+                "the model that nobody knows) or =abort (end the session)\n", id);
 }
 
 void print_answer(struct agent *a)

@@ -236,8 +236,8 @@ static void put_decided(struct session *s, const struct call_view *cv)
     if (strcmp(cv->decision, "done") == 0)
         buf_adds(&text, "rein was stopped while this ran. A person says that it took effect. What is known of it: ");
     else
-        buf_adds(&text, "rein was stopped while this ran. Its outcome is unknown and it was not repeated: do not assume that it took "
-                        "effect, check. What is known of it: ");
+        buf_adds(&text, "rein was stopped while this ran. Its outcome is unknown and it was not repeated: do not assume that it "
+                        "took effect, check. What is known of it: ");
     buf_adds(&text, cv->doubt ? cv->doubt : "nothing.");
     put_simple(s, cv, strcmp(cv->decision, "done") == 0 ? OUT_OK : OUT_UNKNOWN, text.p);
 }

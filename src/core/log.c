@@ -92,7 +92,7 @@ static void answered(void *arg, int result, const struct err *e)
     if (result < 0 && !l->failed) {
         l->failed = true;
         l->why = *e;
-        err_prefix(&l->why, result, "session %s stopped: ", l->row.id);
+        err_prefix(&l->why, result, result == -ENOSPC ? "session %s is paused: " : "session %s stopped: ", l->row.id);
     }
     for (size_t i = 0; i < b->n; i++) {
         if (!l->failed && l->durable)

@@ -142,8 +142,8 @@ static int64_t number(const struct value *v, const uint8_t *payload)
     return x;
 }
 
-/* The types and places of a row's columns. `n` bytes of the payload are there; the values may lie behind. Returns how many columns, 0
- * when it is no row. */
+/* The types and places of a row's columns. `n` bytes of the payload are there; the values may lie behind. Returns how many
+ * columns, 0 when it is no row. */
 static size_t columns(const uint8_t *payload, size_t n, struct value *v)
 {
     uint64_t head, type;

@@ -130,8 +130,9 @@ static int forget_unbegun(struct store *s)
     sqlite3_stmt *st = NULL;
     int r = 0, n = 0;
 
-    if (sqlite3_prepare_v2(s->db, "SELECT key FROM session WHERE key > 0 AND created < ?1 AND NOT EXISTS (SELECT 1 FROM event e"
-                           " WHERE e.key BETWEEN session.key << 32 AND (session.key << 32) + 4294967295)", -1, &st, NULL) != SQLITE_OK)
+    if (sqlite3_prepare_v2(s->db, "SELECT key FROM session WHERE key > 0 AND created < ?1 AND NOT EXISTS"
+                           " (SELECT 1 FROM event e WHERE e.key BETWEEN session.key << 32 AND (session.key << 32) + 4294967295)",
+                           -1, &st, NULL) != SQLITE_OK)
         return -EIO;
     sqlite3_bind_int64(st, 1, before);
     while (n < (int)ARRAY_SIZE(keys) && (r = sqlite3_step(st)) == SQLITE_ROW)

@@ -1,5 +1,5 @@
-/* inspect.h - what can be told of a shell command that was cut off, from what it left: nothing, when all it does is read; and of some
- * git commands, whether they took effect, from the repository's own files. */
+/* inspect.h - what can be told of a shell command that was cut off. One that only reads can simply be run again; of some git
+ * commands the repository's own files tell whether they took effect. */
 #pragma once
 
 #include "core/tool.h"

@@ -99,6 +99,24 @@ def error_sweep(name, points, seed, binary=RELEASE):
     return len(chosen), stats
 
 
+def recovery_sweep(name, points, seed, binary=RELEASE):
+    """Killed somewhere, and then calls of the next run fail: the rein that recovers meets a full disk, or another trouble. Returns
+    (points, stats)."""
+    scenario = SCENARIOS[name]
+    rng = random.Random(seed)
+    total = count_points(scenario, binary)
+    stats = {"unknown": 0}
+    for _ in range(points):
+        error = rng.choice([e for e in ERRORS.values() if e != ERRORS["EINTR"]])
+        specs = [f"{rng.randint(1, total)}:{rng.choice(('before', 'after'))}", f"{rng.randint(1, 40)}+:{error}"]
+        try:
+            play(scenario, specs, stats, binary, allowed=(0, 1, 3, 4, 5, 130, -9))
+        except TROUBLE as e:
+            raise Violation(f"{name}, killed and then in trouble, {' and '.join(specs)} of {total} calls: {e}") from e
+    forget_places()
+    return points, stats
+
+
 def failed_syncs(name, binary=RELEASE):
     """Each fsync fails once, with EIO: what it was for is told to nobody as durable. Returns how many there are."""
     scenario = SCENARIOS[name]

@@ -88,6 +88,12 @@ def test_errors():
         print(f"crash/errors: {name}: {points} errors, 0 violations, outcomes {stats}", flush=True)
 
 
+def test_errors_while_recovering():
+    for name in ("edits", "commands", "jobs"):
+        points, stats = sweep.recovery_sweep(name, 600 if FULL else 25, SEED)
+        print(f"crash/recovery errors: {name}: {points} pairs, 0 violations, outcomes {stats}", flush=True)
+
+
 def test_failed_syncs():
     """An fsync that failed is not tried again and believed."""
     for name in ("edits", "commands"):

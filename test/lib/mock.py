@@ -86,6 +86,9 @@ class Mock:
                 self.send_header("Content-Type", "text/event-stream")
                 self.send_header("Transfer-Encoding", "chunked")
                 self.end_headers()
+                self.sse_more(payloads, pause, end)
+
+            def sse_more(self, payloads, pause=0.0, end=True):
                 for p in payloads:
                     data = p.encode() if isinstance(p, str) else p
                     self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))

@@ -2,7 +2,9 @@
 import contextlib
 import os
 import subprocess
+import time
 
+from lib.mock import Mock, call, chunks, text
 from lib.rein import Place, Skip, check, story
 
 
@@ -38,12 +40,80 @@ def test_store_full_while_working():
     with Place() as place, mounted(place.home, "size=600k"):
         big = 'call bash {"command": "head -c 7000 /dev/zero | tr \'\\\\0\' a"}'
         out = exec_script(place, *[big] * 200, "say Finished.")
-        one_sentence(out, 1, "is full")
-        check(b"resume" in out.stderr, out.stderr)
+        one_sentence(out, 1, "is paused: the session store in")
+        check(b"is full" in out.stderr and b"free some disk space" in out.stderr and b"resume" in out.stderr, out.stderr)
         remount(place.home, "size=100m")
         out = place.rein("resume", "--last", "--decide", "all=skip")
         check(out.returncode == 0 and out.stdout == b"Finished.\n", out)
         check(place.rein("log", "verify", "--last").returncode == 0)
+
+
+def fill(path):
+    """Takes the last byte of a file system; returns what gives it back."""
+    name = os.path.join(path, "filler")
+    with open(name, "wb", buffering=0) as f:
+        for size in (1 << 16, 1 << 12, 1):
+            try:
+                while True:
+                    f.write(bytes(size))
+            except OSError:
+                pass
+    return lambda: os.unlink(name)
+
+
+def test_store_full_while_streaming():
+    """The answer cannot be kept: nothing of it is acted on, and it is asked for again once there is room."""
+    with Place() as place, mounted(place.home, "size=1m"):
+        make_room = []
+
+        def answer(n, body):
+            del body
+            said = chunks(call("bash", {"command": "echo x >> count"}, words="w" * 300) if n == 0 else text("Finished."))
+            if n == 0 and not make_room:
+                return lambda h: (h.sse(said[:3], end=False), make_room.append(fill(place.home)), h.sse_more(said[3:]))
+            return said
+        with Mock(lambda n, body: (lambda a: a if callable(a) else lambda h: h.sse(a))(answer(n, body))) as mock:
+            big = "p" * 20000
+            out = place.rein("exec", *mock.options(), "--mode", "open", big)
+            one_sentence(out, 1, "is paused")
+            check(not os.path.exists(place.path("count")), "a call ran whose answer was not kept")
+            one_sentence(place.rein("resume", "--last"), 1, "full")
+            make_room[0]()
+            out = place.rein("resume", "--last")
+            check(out.returncode == 0 and place.read("count") == b"x\n" and not mock.refused, out)
+        check(place.rein("log", "verify", "--last").returncode == 0)
+
+
+def test_store_full_while_recovering():
+    """A rein that was killed finds no room when it comes back: it says so, changes nothing, and goes on later."""
+    with Place() as place, mounted(place.home, "size=1m"):
+        model = place.script('call bash {"command": "echo x >> count; sleep 60"}\n--\nsay Finished.\n')
+        p = place.start("exec", "--mode", "open", "--model", model, "go")
+        while not os.path.exists(place.path("count")):
+            time.sleep(0.01)
+        p.kill()
+        p.communicate(timeout=20)
+        before = len(place.events())
+        make_room = fill(place.home)
+        for _ in range(3):
+            one_sentence(place.rein("resume", "--last"), 1, "full")
+        check(place.rein("show", "--last").returncode == 0 and len(place.events()) == before, "it cannot be looked at")
+        make_room()
+        check(place.rein("resume", "--last").returncode == 3)
+        out = place.rein("resume", "--last", "--decide", "all=done")
+        check(out.returncode == 0 and place.read("count") == b"x\n", out)
+
+
+def test_no_room_for_output():
+    """What a command writes is lost then, and that is said; the command is not."""
+    with Place() as place, mounted(os.path.join(place.home, "spool"), "size=64k"):
+        out = exec_script(place, 'call bash {"command": "seq 1 100000; echo done > here; exit 3"}', 'call bash {"command": "echo again"}',
+                          "say Finished.")
+        check(out.returncode == 0, out)
+        first, second = [b for _, b in story(place.events(), "result")]
+        check(first["exit"] == 3 and os.path.exists(place.path("here")) and "left out" in first["text"], first)
+        check("only the ends were kept" in first["text"], first)
+        check(second["outcome"] == "error" and "no room" in second["text"], second)
 
 
 def test_store_on_full_disk():
