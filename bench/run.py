@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BIN = os.path.join(TOP, "build-bench", "bench")
@@ -144,6 +145,31 @@ def bench_appends(place, events):
         row(f"durable appends, {batch} a commit", rein / 1000, bare / 1000, ">= 0.8x", "k/s", rein >= 0.8 * bare)
 
 
+def bench_recovery(place, answers, calls, rounds, goal):
+    """How long a rein takes that has to read, check and fold a session before it goes on; beside it the whole run of a new session."""
+    script = os.path.join(place.top, "script")
+    with open(script, "w", encoding="utf-8") as f:
+        f.write(("call read {\"path\": \"small.txt\"}\n" * calls + "--\n") * answers + "say ok\n--\n" * (rounds + 1) + "say ok\n")
+
+    def run(*args):
+        began = time.monotonic()
+        out = subprocess.run([REIN, *args], cwd=place.work, env=place.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                             stdin=subprocess.DEVNULL, check=False)
+        if out.returncode:
+            raise SystemExit(f"bench: {args} ended with {out.returncode}: {out.stderr.decode()[-500:]}")
+        return (time.monotonic() - began) * 1000
+
+    run("exec", "-q", "--mode", "open", "--model", "script/" + script, "go")
+    events = sum(1 for _ in subprocess.run([REIN, "show", "--last", "--json"], cwd=place.work, env=place.env, stdout=subprocess.PIPE,
+                                           check=True).stdout.splitlines())
+    took = sorted(run("resume", "--last", "-q", "more") for _ in range(rounds))
+    with open(script + "0", "w", encoding="utf-8") as f:
+        f.write("say ok\n")
+    fresh = statistics.median(run("exec", "-q", "--mode", "open", "--model", f"script/{script}0", "go") for _ in range(rounds))
+    row(f"recovery of {events} events, the slowest of {rounds}", took[-1], fresh, f"<= {goal} ms" if goal else "none", "ms",
+        not goal or took[-1] <= goal)
+
+
 def main():
     quick = "--quick" in sys.argv
     with Place() as place:
@@ -153,6 +179,9 @@ def main():
         bench_first(place, 3 if quick else 15)
         bench_turns(place, 60 if quick else 1000, supervisor, 1 if quick else 3)
         bench_appends(place, 100 if quick else 2000)
+        bench_recovery(place, 250 if quick else 2500, 1, 3 if quick else 20, 200)
+        if not quick:
+            bench_recovery(place, 414, 120, 5, None)
     if "--json" in sys.argv:
         with open(sys.argv[sys.argv.index("--json") + 1], "w", encoding="utf-8") as f:
             json.dump(rows, f, indent=1)
