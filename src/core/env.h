@@ -125,7 +125,7 @@ static inline CO int env_write(struct env *v, const struct env_write *w, struct 
     return v->ops->write(v, w, e);
 }
 
-/* Removes what a write of that key may have left when rein was killed. */
+/* After a crash: removes what a write of that key may have left (NULL: nothing), and makes durable what it had done. */
 static inline CO int env_tidy(struct env *v, struct str path, const char *key, struct err *e)
 {
     return v->ops->tidy(v, path, key, e);

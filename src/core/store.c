@@ -327,9 +327,37 @@ static int sync_dir(const char *path)
     return fd < 0 || fsync(fd) < 0 ? -errno : 0;
 }
 
+/* The folders above, up to the root. One that this user may not open holds no name that he has made. */
+static int sync_above(const char *path)
+{
+    cleanup(freep) char *up = xstrdup(path);
+    int r = 0;
+
+    for (char *slash = strrchr(up, '/'); slash && r == 0; slash = strrchr(up, '/')) {
+        *slash = 0;
+        r = sync_dir(*up ? up : "/");
+        if (r == -EACCES || r == -EPERM)
+            r = 0;
+    }
+    return r;
+}
+
 static int exec(struct store *s, const char *sql, struct err *e)
 {
     return sqlite3_exec(s->db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : store_error(s, e, "opening");
+}
+
+/* A rein that was killed between writing its events and syncing them has left them in the log file, where the next one finds them
+ * like any others. Nobody may be told of them before they are on disk. */
+int store_sync_log(struct store *s, struct err *e)
+{
+    cleanup(freep) char *path = xasprintf("%s/rein.db-wal", s->home);
+    cleanup(closep) int fd = s->log_synced ? -1 : open(path, O_RDONLY | O_CLOEXEC);
+
+    if (fd >= 0 && fdatasync(fd) < 0 && errno != EROFS && errno != EINVAL)
+        return err_set(e, -errno, "the session store in %s cannot be made durable: %s", s->home, strerror(errno));
+    s->log_synced = true;
+    return 0;
 }
 
 static int64_t pragma_int(struct store *s, const char *sql)
@@ -387,67 +415,88 @@ static int no_store(struct store *s, struct err *e)
     return err_set(e, -ENOENT, "there is no session store in %s yet", s->home);
 }
 
-static int open_run(struct store *s, struct op *op)
+/* Makes the folder and the file where they are missing. */
+static int make_files(struct store *s, const char *path, struct err *e)
 {
-    cleanup(freep) char *path = xasprintf("%s/rein.db", s->home), *lock = xasprintf("%s/lease", s->home);
-    struct err *e = &op->e;
-    /* Whoever only reads may write too, where the rights are there: what a killed rein left half done is taken back first. */
-    int flags = SQLITE_OPEN_READWRITE | (s->mode == STORE_WRITE ? SQLITE_OPEN_CREATE : 0);
-    bool fresh = access(path, F_OK) < 0;
-    int64_t format = 0;
+    cleanup(closep) int fd = -1;
     int r;
 
-    if (s->mode == STORE_READ && fresh)
+    if (s->mode == STORE_READ && access(path, F_OK) < 0)
         return errno == ENOENT ? no_store(s, e) : err_set(e, -errno, "the session store in %s: %s", s->home, strerror(errno));
-    if (s->mode == STORE_WRITE) {
-        r = path_mkdirs(s->home);
-        if (r < 0)
-            return err_set(e, r, "the session store %s cannot be made: %s", s->home, strerror(-r));
-        s->lock_fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-        if (s->lock_fd < 0) {
-            r = -errno;
-            return err_set(e, r, "the session store in %s cannot be written: %s", s->home, strerror(-r));
-        }
-    }
-    if (fresh && s->mode == STORE_WRITE) {
-        /* Made here for its mode; SQLite gives its side files the same. */
-        cleanup(closep) int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (s->mode == STORE_READ)
+        return 0;
+    r = path_mkdirs(s->home);
+    if (r < 0)
+        return err_set(e, r, "the session store %s cannot be made: %s", s->home, strerror(-r));
+    /* Made here for its mode; SQLite gives its side files the same. */
+    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    return fd < 0 ? err_set(e, -errno, "the session store in %s cannot be written: %s", s->home, strerror(errno)) : 0;
+}
 
-        if (fd < 0) {
-            r = -errno;
-            return err_set(e, r, "the session store in %s cannot be written: %s", s->home, strerror(-r));
-        }
-    }
+static int open_database(struct store *s, const char *path, int64_t *ret_format, struct err *e)
+{
+    /* Whoever only reads may write too, where the rights are there: what a killed rein left half done is taken back first. */
+    int flags = SQLITE_OPEN_READWRITE | (s->mode == STORE_WRITE ? SQLITE_OPEN_CREATE : 0), r;
+
     if (sqlite3_open_v2(path, &s->db, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL) != SQLITE_OK)
         return store_error(s, e, "opening");
     sqlite3_busy_handler(s->db, on_busy, s);
     if (s->mode == STORE_READ)
         sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     /* Changing the journal mode does not ask the busy handler: while another first start does it, this one tries again. */
-    for (int tries = 0; (r = set_up(s, &format, e)) == -EBUSY && on_busy(s, tries); tries++)
+    for (int tries = 0; (r = set_up(s, ret_format, e)) == -EBUSY && on_busy(s, tries); tries++)
         ;
-    if (r < 0)
-        return r;
-    if (format == 0 && s->mode == STORE_WRITE) {
-        r = change_format(s, 0, STORE_FORMAT, schema, e);
-        if (r == 0 && fresh) {
-            cleanup(freep) char *parent = path_resolve(s->home, LIT(".."));
+    return r;
+}
 
-            r = sync_dir(s->home);
-            if (r == 0)
-                r = sync_dir(parent);
-            if (r < 0)
-                return err_set(e, r, "the session store in %s cannot be made durable: %s", s->home, strerror(-r));
-        }
-        return r;
-    }
-    if (format == 0)
-        return no_store(s, e);          /* the first rein was stopped before it had made the tables */
+/* Brings the store to this rein's format: makes the tables, or migrates. */
+static int bring_up(struct store *s, int64_t format, struct err *e)
+{
+    int r = 0;
+
     if (format > STORE_FORMAT)
         return err_set(e, -EPROTO, "the session store in %s has format %lld, this rein knows %d: use the newer rein",
                        s->home, (long long)format, STORE_FORMAT);
-    for (; format < STORE_FORMAT && s->mode == STORE_WRITE && r == 0; format++)
+    if (s->mode == STORE_READ)
+        return format ? 0 : no_store(s, e);     /* 0: the first rein was stopped before it had made the tables */
+    if (format == 0)
+        return change_format(s, 0, STORE_FORMAT, schema, e);
+    for (; format < STORE_FORMAT && r == 0; format++)
         r = change_format(s, format, format + 1, migrations[format], e);
+    return r;
+}
+
+/* Makes the names of the files durable, and opens the file that the leases are locked in. That one is made last, when the names of
+ * all folders above have been synced: a rein that finds it knows that this was done, whenever an earlier one was killed. The names
+ * in the store itself are synced at every start, since the log file comes and goes. */
+static int settle(struct store *s, struct err *e)
+{
+    cleanup(freep) char *lock = xasprintf("%s/lease", s->home);
+    int r = sync_dir(s->home);
+
+    s->lock_fd = open(lock, O_RDWR | O_CLOEXEC);
+    if (s->lock_fd < 0 && errno == ENOENT) {
+        if (r == 0)
+            r = sync_above(s->home);
+        s->lock_fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    }
+    if (r < 0)
+        return err_set(e, r, "the session store in %s cannot be made durable: %s", s->home, strerror(-r));
+    return s->lock_fd < 0 ? err_set(e, -errno, "the session store in %s cannot be written: %s", s->home, strerror(errno)) : 0;
+}
+
+static int open_run(struct store *s, struct op *op)
+{
+    cleanup(freep) char *path = xasprintf("%s/rein.db", s->home);
+    int64_t format = 0;
+    int r = make_files(s, path, &op->e);
+
+    if (r == 0)
+        r = open_database(s, path, &format, &op->e);
+    if (r == 0)
+        r = bring_up(s, format, &op->e);
+    if (r == 0 && s->mode == STORE_WRITE)
+        r = settle(s, &op->e);
     return r;
 }
 

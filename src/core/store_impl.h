@@ -37,6 +37,7 @@ struct store {
     sqlite3 *db;
     sqlite3_stmt *st[ST_MAX];
     int lock_fd;                        /* one byte per session: F_OFD_SETLK, dropped by the kernel with its owner */
+    bool log_synced;                    /* what an earlier rein has left in the log file is on disk */
     struct store_stats stats;
 
     pthread_t thread;
@@ -52,6 +53,7 @@ struct store {
 CO int store_submit(struct store *s, struct op *op, struct err *e);
 
 /* On the thread only. */
+int store_sync_log(struct store *s, struct err *e);                     /* before anything that was there is read */
 int store_lock(struct store *s, int64_t key);                           /* the lease's lock: 0 or a negative errno */
 void store_unlock(struct store *s, int64_t key);
 sqlite3_stmt *store_statement(struct store *s, enum statement i);       /* prepared once; NULL on an error of the database */

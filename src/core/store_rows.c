@@ -62,8 +62,10 @@ static int query_run(struct store *s, struct op *op)
 {
     struct query *q = op->arg;
     sqlite3_stmt *st = NULL;
-    int r;
+    int r = store_sync_log(s, &op->e);
 
+    if (r < 0)
+        return r;
     sqlite3_prepare_v2(s->db, "SELECT " ROW_COLUMNS " FROM session WHERE session.key > 0"
                        " AND EXISTS (SELECT 1 FROM event e WHERE e.key = (session.key << 32) + parent_seq + 1)"
                        " AND (?1 IS NULL OR substr(id, 1, length(?1)) = ?1) ORDER BY created DESC, key DESC LIMIT ?2",
@@ -403,8 +405,10 @@ static int load_run(struct store *s, struct op *op)
 {
     struct load *l = op->arg;
     uint64_t upto = UINT32_MAX;
-    int r;
+    int r = store_sync_log(s, &op->e);
 
+    if (r < 0)
+        return r;
     do {
         uint64_t from = l->from + l->n;
         int64_t key = l->which == ST_LOAD ? row_of(s, l->key, from, &upto) : l->key;

@@ -240,6 +240,30 @@ static int open_parent(struct file_job *j, bool make, char **ret_name)
     return dir < 0 ? say(j, dir, "the directory of ") : dir;
 }
 
+/* Makes the names on the way from the root to a directory durable, and those in it: who made it may not have done so. */
+static int sync_names(struct file_job *j, int dir)
+{
+    cleanup(closep) int at = fcntl(dir, F_DUPFD_CLOEXEC, 0);
+    struct stat root, st;
+
+    if (at < 0 || fstat(j->root_fd, &root) < 0)
+        return -errno;
+    for (int depth = 0; depth < PATH_MAX / 2; depth++) {
+        int up;
+
+        if (fsync(at) < 0 || fstat(at, &st) < 0)
+            return -errno;
+        if (st.st_dev == root.st_dev && st.st_ino == root.st_ino)
+            break;
+        up = openat(at, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (up < 0)
+            return -errno;
+        close(at);
+        at = up;
+    }
+    return 0;
+}
+
 static int write_temp(struct file_job *j, int dir, const struct stat *old)
 {
     cleanup(closep) int fd = -1;
@@ -311,9 +335,10 @@ static int write_file(struct file_job *j)
         unlinkat(dir, j->temp, 0);
         return r;
     }
-    if (fsync(dir) < 0)
+    r = fd < 0 ? sync_names(j, dir) : fsync(dir) < 0 ? -errno : 0;
+    if (r < 0)
         return err_set(&j->e, -EUCLEAN, "%s was changed, but its directory could not be synced (%s): a power failure may undo "
-                       "the change", j->path, strerror(errno));
+                       "the change", j->path, strerror(-r));
     return 0;
 }
 
@@ -329,9 +354,15 @@ static void tidy_run(struct job *job)
     struct file_job *j = container_of(job, struct file_job, job);
     cleanup(freep) char *name = NULL;
     cleanup(closep) int dir = open_parent(j, false, &name);
+    int r;
 
-    if (dir >= 0)
+    if (dir < 0)
+        return;                         /* nothing was written there */
+    if (j->temp)
         unlinkat(dir, j->temp, 0);
+    r = sync_names(j, dir);
+    if (r < 0)
+        j->result = say(j, r, "the directory of ");
 }
 
 /* A job for a path, or -EXDEV in words when the path's text already leads out. */
@@ -451,8 +482,8 @@ static CO int local_tidy(struct env *v, struct str path, const char *key, struct
 
     if (r < 0)
         return r;
-    j->temp = temp_name(key);
-    r = file_job_do(j, "a temporary file to be removed", e);
+    j->temp = key ? temp_name(key) : NULL;
+    r = file_job_do(j, "what a killed rein left of a file to be put in order", e);
     if (r != -ECANCELED)
         job_free(&j->job);
     return r;

@@ -90,10 +90,9 @@ CO int change_settle(struct call *c)
 
     if (!path.p || !hash_from_hex(js_str(c->planned, "after"), &planned))
         return result_fail(c->result, -EBADMSG, "the intent's plan cannot be read");
-    r = c->foreign ? 0 : env_tidy(c->env, path, c->key, &e);
-    if (r == -ECANCELED)
-        return r;
-    r = env_look(c->env, path, &st, &now, &e);
+    r = env_tidy(c->env, path, c->foreign ? NULL : c->key, &e);
+    if (r == 0)
+        r = env_look(c->env, path, &st, &now, &e);
     if (r < 0)
         return result_fail(c->result, r, "rein was stopped during this call, and the file cannot be looked at: %s", e.msg);
     if (st.exists && hash_eq(&now, &planned)) {

@@ -10,6 +10,7 @@ there, and of the rest nothing, everything, or any part of it:
 On each state rein goes on, in another boot as it seems to it, until everything is done; then the scenario's judge looks."""
 import copy
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -17,7 +18,7 @@ import re
 import shutil
 
 from crash.scenarios import SCENARIOS, Count, Play, Violation, model_of, must, prepare
-from crash.sweep import TROUBLE
+from crash.sweep import TROUBLE, count_points
 from lib.rein import RELEASE, Place, Skip
 
 CALLS = ("write,pwrite64,writev,pwritev,pwritev2,fsync,fdatasync,syncfs,ftruncate,truncate,fallocate,rename,renameat,renameat2,unlink,"
@@ -336,17 +337,18 @@ def digest(tree, h=None):
     return h.digest()
 
 
-def record(place, scenario, options, preload=None):
-    """Plays the scenario under strace. Returns the trace's lines and the disk as it was before."""
+def record(place, scenario, options, preload=None, kill=None):
+    """Plays the scenario under strace, killed on the way if so. Returns the trace's lines and the disk as it was before."""
     trace = place.top + ".trace"
     disk = Disk(place.top)
     for names in (disk.root.durable, disk.root.live):
         names.pop("script", None)
+    counts = [Count(place, kill)] if kill else []
     place.wrap = ["strace", "-f", "-y", "-xx", "-s", "9000000", "-A", "-o", trace, "-e", "trace=" + CALLS, "-e", "signal=none"]
     if preload:
         place.wrap += ["-E", "LD_PRELOAD=" + preload]
     try:
-        Play(place, scenario, options).to_the_end()
+        Play(place, scenario, options, counts).to_the_end()
         with open(trace, encoding="latin-1") as f:
             lines = [line.rstrip("\n") for line in f if not re.match(r"^\d+ +(\+\+\+|---)", line)]
     finally:
@@ -369,16 +371,39 @@ def walk(lines, disk, cwd, step):
         trace.feed(line)
 
 
-def ways(rng, n):
-    yield "nothing unsynced kept", nothing
-    yield "everything kept", everything
-    for i in range(n):
-        yield (f"subset {i}", subset(rng)) if i % 2 else (f"torn {i}", torn(rng))
+def ways(rng):
+    """Ways to be found by chance, without end."""
+    i = 0
+    while True:
+        yield (f"subset {i}", subset(rng)) if i % 3 == 2 else (f"torn {i}", torn(rng))
+        i += 1
 
 
-def blackouts(name, want, seed, binary=RELEASE, preload=None):
+def choices(disk):
+    """In how many ways the disk may be found now; at most 4,096 are told apart."""
+    n = 0
+    for thing in disk.every():
+        for op in thing.pending:
+            n += (op[1] + len(op[2]) - 1) // SECTOR - op[1] // SECTOR + 1 if isinstance(op, tuple) and op[0] == "write" and op[2] else 1
+    return 1 << min(n, 12)
+
+
+def shares(limits, want):
+    """How many states to draw after each operation, of `limits` that there are, so that they come to `want`."""
+    low, high = 0, max(limits, default=0)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if sum(min(n, middle) for n in limits) > want:
+            high = middle - 1
+        else:
+            low = middle
+    return [min(n, low) for n in limits]
+
+
+def blackouts(name, want, seed, binary=RELEASE, preload=None, kill=None):
     """Takes the power away after every operation of a scenario, in as many ways as make about `want` states that differ from each
-    other or in what had been told before. Returns (states, operations, stats); raises Violation."""
+    other or in what had been told before. `kill`: the first run was killed there before. Returns (states, operations, stats); raises
+    Violation."""
     can_trace()
     scenario = SCENARIOS[name]
     rng = random.Random(seed)
@@ -386,28 +411,50 @@ def blackouts(name, want, seed, binary=RELEASE, preload=None):
     seen = set()
     with Place(binary, base=MEMORY if os.access(MEMORY, os.W_OK) else None) as place, model_of(place, scenario) as options:
         prepare(place, scenario)
-        lines, disk = record(place, scenario, options, preload)
+        lines, disk = record(place, scenario, options, preload, kill)
         with open(os.path.join(place.top, "boot"), "w", encoding="ascii") as f:
             f.write("00000000-0000-4000-8000-000000000000\n")
-        unsynced = []                   # for each operation, whether it leaves something to chance
-        count_disk = copy.deepcopy(disk)
-        walk(lines, count_disk, place.work, lambda *_: unsynced.append(any(t.pending for t in count_disk.every())))
-        share = want / max(1, 2 * len(unsynced))
+        limits = []
+        ahead = copy.deepcopy(disk)
+        walk(lines, ahead, place.work, lambda *_: limits.append(choices(ahead)))
+        draw = shares(limits, want)
+        sample = min(1, want / len(limits))         # when there are fewer states to draw than operations
+        upcoming = iter(draw)
 
         def step(acked, line):
-            open_now = any(t.pending for t in disk.every())
-            chances = (want - len(unsynced)) / max(1, sum(unsynced)) if open_now else 0
-            n = int(max(0, chances)) + (rng.random() < chances % 1)
-            for way, choose in ways(rng, n):
-                if share < 1 and rng.random() > share:
-                    continue
+            n = next(upcoming)
+            if n == 0 or sample < 1:
+                n = rng.random() < sample
+            found = 0
+            for tries, (way, choose) in enumerate(itertools.chain([("nothing unsynced kept", nothing), ("everything kept", everything)],
+                                                                  ways(rng))):
+                if found >= n or tries > 4 * n:
+                    break
                 tree = disk.state(choose)
                 key = (digest(tree), len(acked))
-                if key not in seen:
-                    seen.add(key)
-                    check_state(place, scenario, options, tree, list(acked), stats, f"{name}, power lost after {plain(line)}, {way}")
+                if key in seen:
+                    continue
+                seen.add(key)
+                found += 1
+                check_state(place, scenario, options, tree, list(acked), stats,
+                            f"{name}, {f'killed at {kill} and ' if kill else ''}power lost after {plain(line)}, {way}")
         walk(lines, disk, place.work, step)
-    return len(seen), len(unsynced), stats
+    return len(seen), len(limits), stats
+
+
+def blackouts_after_kills(name, kills, want, seed, binary=RELEASE):
+    """The same in sessions that were killed first, each at another call: what the second rein finds half done, it has to finish."""
+    rng = random.Random(seed)
+    total = count_points(SCENARIOS[name], binary)
+    states = operations = 0
+    stats = {"unknown": 0}
+    for n in rng.sample(range(1, total + 1), min(kills, total)):
+        s, o, found = blackouts(name, want / kills, seed + n, binary, None, f"{n}:{rng.choice(('before', 'after'))}")
+        states += s
+        operations += o
+        for outcome, k in found.items():
+            stats[outcome] = stats.get(outcome, 0) + k
+    return states, operations, stats
 
 
 def plain(line):
@@ -416,14 +463,13 @@ def plain(line):
 
 
 def check_state(place, scenario, options, tree, acked, stats, what):
-    keep = {"script", "boot", "map"}
-    for name in os.listdir(place.top):
-        if name not in keep:
-            shutil.rmtree(os.path.join(place.top, name))
-    for name, below in tree.items():
-        if isinstance(below, dict):
-            os.mkdir(os.path.join(place.top, name), 0o700)
-            put(below, os.path.join(place.top, name))
+    for folder in (place.home, place.work):
+        shutil.rmtree(folder, ignore_errors=True)
+    for folder in (place.home, place.work):
+        below = tree.get(os.path.basename(folder))
+        if below is not None:
+            os.mkdir(folder, 0o700)
+            put(below, folder)
     os.makedirs(place.work, exist_ok=True)
     try:
         it = Play(place, scenario, options, [Count(place, None, CRASH_BOOT=os.path.join(place.top, "boot"))], stats)

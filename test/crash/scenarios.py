@@ -18,8 +18,10 @@ judge() compares three things that do not know of each other: what rein printed,
   2. a command's line stands in the file once for every `ok`, and at most once more for every outcome that leaves it open;
      `not_done` leaves none;
   3. the files are what the edits and writes with outcome `ok` make of them, and nothing else: no temporary file either;
-  4. no file tool is ever in doubt, and at most one call in all;
-  5. no process is left.
+  4. no file tool and no job is ever in doubt, and at most one call in all;
+  5. in mode ask nothing acts without a yes to it, and nobody is asked the same twice;
+  6. what the log counts never falls, and is what the answers add up to;
+  7. no process is left.
 """
 import contextlib
 import json
@@ -283,7 +285,10 @@ class Play:
         for s in self.sessions():
             out = self.place.rein("log", "verify", s["session"])
             must(out.returncode == 0, "log verify:", out.stderr.decode())
-            for e in self.place.events(s["session"]):
+            log = self.place.events(s["session"])
+            self.judge_approvals(log)
+            judge_counters(log)
+            for e in log:
                 events[e["hash"]] = e
                 if e["kind"] == "answer":
                     for i, call in enumerate(e["body"]["calls"]):
@@ -300,6 +305,20 @@ class Play:
             must(result, "call", name, "of", session, "has no result")
             results[result["hash"]] = (call["name"], json.loads(call["args"]), result)    # a fork shares its parent's
         self.judge_effects([results[h] for h in sorted(results, key=lambda h: results[h][2]["time"])])
+
+    def judge_approvals(self, log):
+        if self.scenario.get("mode") != "ask":
+            return
+        asked, allowed = set(), set()
+        for e in log:
+            body = e["body"]
+            if e["kind"] == "ask" and body["kind"] == "approve":
+                must(body["call"] not in asked, "asked twice about", body["call"])
+                asked.add(body["call"])
+            elif e["kind"] == "reply" and body["answer"] in ("yes", "retry"):
+                allowed.add(body["call"])
+            elif e["kind"] == "intent" and body["effect"] != "pure":
+                must(body["call"] in allowed, "nobody allowed", body["call"])
 
     def judge_effects(self, results):
         want = {"a.txt": START}
@@ -342,6 +361,21 @@ class Play:
                 return
             time.sleep(0.02)
         raise Violation("a process is left")
+
+
+def judge_counters(log):
+    last = {}
+    total = {"tokens_in": 0, "tokens_out": 0, "requests": 0}
+    for e in log:
+        if e["kind"] == "answer":
+            total["tokens_in"] += e["body"]["usage"]["in"]
+            total["tokens_out"] += e["body"]["usage"]["out"]
+        elif e["kind"] == "request":
+            total["requests"] += 1
+        elif e["kind"] == "end":
+            for name, n in total.items():
+                must(e["body"][name] == n and n >= last.get(name, 0), name, "is", e["body"][name], "and should be", n)
+            last = dict(total)
 
 
 def left_running(place):

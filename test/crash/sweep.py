@@ -59,19 +59,23 @@ def count_points(scenario, binary=RELEASE):
 
 
 def sweep(name, points, seed, binary=RELEASE):
-    """Plays `points` kills of a scenario (None: before and after every call), of which a part is killed once more on the way back.
-    Returns (points, kills, stats); raises Violation."""
+    """Plays `points` kills of a scenario, of which a part is killed once more on the way back. None: before and after every call, each
+    alone and with a second kill. Returns (points, kills, stats); raises Violation."""
     scenario = SCENARIOS[name]
     rng = random.Random(seed)
     total = count_points(scenario, binary)
     every = [f"{n}:{how}" for n in range(1, total + 1) for how in ("before", "after")]
-    chosen = every if points is None else rng.sample(every, min(points, len(every)))
+
+    def second():
+        return f"{rng.randint(1, 40)}:{rng.choice(('before', 'after'))}"
+
+    if points is None:
+        chosen = [[spec] for spec in every] + [[spec, second()] for spec in every]
+    else:
+        chosen = [[spec] + ([second()] if rng.random() < 0.3 else []) for spec in rng.sample(every, min(points, len(every)))]
     stats = {"unknown": 0}
     kills = 0
-    for spec in chosen:
-        specs = [spec]
-        if rng.random() < 0.3:
-            specs.append(f"{rng.randint(1, 40)}:{rng.choice(('before', 'after'))}")
+    for specs in chosen:
         try:
             kills += play(scenario, specs, stats, binary)
         except TROUBLE as e:

@@ -1,97 +1,44 @@
-"""kill -9 at durable calls: a sample in ./dev test, all of them with --full; and planted defects that must be found."""
+"""kill -9 and errors at durable calls: a sample in ./dev test, all of them with --full."""
 import os
 import random
 import signal
 
 from crash import inject, sweep
-from crash.scenarios import SCENARIOS, Violation
+from crash.scenarios import SCENARIOS
 from lib.mock import Mock, call, chunks, text
-from lib.rein import RELEASE, TOP, Place, check
+from lib.rein import RELEASE, Place, check
 
 FULL = False
-SAMPLE = 40
-SMALL = 10
 SEED = 20261125
+SLOW = ("long", "dying stream")         # half a second and more a play
 
 
-def run(name):
-    sample = SMALL if SCENARIOS[name].get("fixed") or "dies" in SCENARIOS[name] else SAMPLE
-    points, kills, stats = sweep.sweep(name, None if FULL else sample, SEED)
-    print(f"crash/{name}: {points} points, {kills} kills, 0 violations, outcomes {stats}", flush=True)
+def kill(name):
+    points, kills, stats = sweep.sweep(name, None if FULL else 10 if name in SLOW else 40, SEED)
+    print(f"crash/kill: {name}: {points} points, {kills} kills with the second ones, 0 violations, outcomes {stats}", flush=True)
     check(kills >= points * 0.9, "points that did not fire:", points - kills)
 
 
-def test_kill_edits():
-    run("edits")
+def errors(name):
+    points, stats = sweep.error_sweep(name, (300 if name in SLOW else None) if FULL else 2 if name in SLOW else 25, SEED)
+    print(f"crash/errors: {name}: {points} errors, 0 violations, outcomes {stats}", flush=True)
 
 
-def test_kill_writes():
-    run("writes")
+def recovery(name):
+    """Killed, and then in trouble while it recovers."""
+    points, stats = sweep.recovery_sweep(name, 200 if FULL else 2 if name in SLOW else 10, SEED)
+    print(f"crash/recovery: {name}: {points} pairs of a kill and errors, 0 violations, outcomes {stats}", flush=True)
 
 
-def test_kill_commands():
-    run("commands")
+def add(what, name):
+    def test():
+        what(name)
+    globals()[f"test_{what.__name__}_{name.replace(' ', '_')}"] = test
 
 
-def test_kill_readers():
-    run("readers")
-
-
-def test_kill_approval():
-    run("approval")
-
-
-def test_kill_http():
-    run("http")
-
-
-def test_kill_dying_stream():
-    run("dying stream")
-
-
-def test_kill_budget():
-    run("budget")
-
-
-def test_kill_cancel():
-    run("cancel")
-
-
-def test_kill_two_sessions():
-    run("two sessions")
-
-
-def test_kill_resumed_twice():
-    run("resumed twice")
-
-
-def test_kill_fork():
-    run("fork")
-
-
-def test_kill_jobs():
-    run("jobs")
-
-
-def test_kill_long():
-    run("long")
-
-
-def test_kill_migration():
-    run("migration")
-
-
-def test_errors():
-    """The same calls fail instead: one alone, or all from one on."""
-    for name in ("edits", "writes", "commands", "http", "budget", "fork", "migration"):
-        points, stats = sweep.error_sweep(name, None if FULL else 30, SEED)
-        print(f"crash/errors: {name}: {points} errors, 0 violations, outcomes {stats}", flush=True)
-
-
-def test_errors_while_recovering():
-    for name in ("edits", "commands", "jobs"):
-        points, stats = sweep.recovery_sweep(name, 600 if FULL else 25, SEED)
-        print(f"crash/recovery errors: {name}: {points} pairs, 0 violations, outcomes {stats}", flush=True)
+for each in SCENARIOS:
+    for way in (kill, errors, recovery):
+        add(way, each)
 
 
 def test_failed_syncs():
@@ -129,5 +76,3 @@ def test_killed_in_a_stream():
                       keep, outcome, count)
                 check(not mock.refused, mock.refused)
     return len(full)
-
-

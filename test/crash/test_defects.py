@@ -27,16 +27,19 @@ DEFECTS = {
                                "    if (fd >= 0) {\n        int bad = openat(dir, name, O_WRONLY | O_TRUNC);\n\n"
                                "        if (write(bad, j->data.p, j->data.n) < 0)\n            return -EIO;\n"
                                "        return 0;\n    }\n    r = write_temp(j, dir, fd >= 0 ? &old : NULL);\n", "kill", "edits"),
-    "temporary file left": ("src/tool/file.c", "    r = c->foreign ? 0 : env_tidy(c->env, path, c->key, &e);\n", "    r = 0;\n", "kill",
-                            "writes"),
+    "temporary file left": ("src/tool/file.c", "    r = env_tidy(c->env, path, c->foreign ? NULL : c->key, &e);\n",
+                            "    r = env_tidy(c->env, path, NULL, &e);\n", "kill", "writes"),
+    "what a killed rein did not synced": ("src/env/local.c", "    r = sync_names(j, dir);\n    if (r < 0)\n        j->result",
+                                          "    r = 0;\n    if (r < 0)\n        j->result", "power after kills", "edits"),
     "synchronous=NORMAL": ("src/core/store.c", "PRAGMA synchronous=FULL", "PRAGMA synchronous=NORMAL", "power", "commands"),
-    "directory not synced": ("src/env/local.c", "    if (fsync(dir) < 0)\n        return err_set(&j->e, -EUCLEAN",
-                             "    if (dir < 0)\n        return err_set(&j->e, -EUCLEAN", "power", "edits"),
+    "directory not synced": ("src/env/local.c", "fd < 0 ? sync_names(j, dir) : fsync(dir) < 0 ? -errno : 0;\n", "0;\n", "power", "edits"),
     "file not synced": ("src/env/local.c", "    return fsync(fd) < 0 ? say(j, -errno, \"cannot make durable: \") : 0;\n",
                         "    return 0;\n", "power", "edits"),
     "commands not synced": ("src/env/command.c", "    j->result = syncfs(j->fd);\n", "    j->result = 0;\n", "power", "commands"),
-    "a new store's name not synced": ("src/core/store.c", "            r = sync_dir(s->home);\n            if (r == 0)\n"
-                                      "                r = sync_dir(parent);\n", "            r = parent ? 0 : -1;\n", "power", "edits"),
+    "a new store's name not synced": ("src/core/store.c", "            r = sync_above(s->home);\n",
+                                      "            r = s->home && sync_above ? 0 : -1;\n", "power", "edits"),
+    "names synced only by who made them": ("src/core/store.c", "    int r = sync_dir(s->home);\n\n    s->lock_fd",
+                                           "    int r = 0;\n\n    s->lock_fd", "power after kills", "edits"),
     "restart of the machine ignored": ("src/core/calls.c", "    run->call.same_life = *env_life(run->call.env) &&",
                                        "    run->call.same_life = true ||", "power", "commands"),
     "failed fsync of a file tried again": ("src/env/local.c", "    return fsync(fd) < 0 ? say", "    return fsync(fd) < 0 && fsync(fd) < 0 ? say",
@@ -49,9 +52,23 @@ DEFECTS = {
                                   "    if (r < 0) {\n        r = store_error", "syncs", "edits"),
 }
 
+DEFECTS.update({
+    "told what a killed rein did not sync": ("src/core/store.c", "    if (fd >= 0 && fdatasync(fd) < 0 && errno",
+                                             "    if (fd >= 0 && errno == -1 && errno", "power after kills", "edits"),
+    "commands outlive rein": ("src/box/rein-box.c", "            if (!r->job)\n                return \"orphan\";\n", "", "kill", "cancel"),
+    "jobs outlive their session": ("src/core/turn.c", "    jobs_end(s);\n", "", "kill", "jobs"),
+    "approval taken for given": ("src/core/policy.c", "    if (effect == EFFECT_PURE) {", "    if (effect == EFFECT_PURE || v->epoch > 2) {",
+                                 "kill", "approval"),
+    "counters start again": ("src/core/view.c", "    case EV_SET:\n        fold_settings(v, b);\n",
+                             "    case EV_SET:\n        v->used = (struct usage){0};\n        fold_settings(v, b);\n", "kill", "budget"),
+    "half of a migration": ("src/core/store.c", "ADD COLUMN boot TEXT NOT NULL DEFAULT '';\"\n",
+                            "ADD COLUMN boot TEXT NOT NULL DEFAULT ''; COMMIT; BEGIN IMMEDIATE;\"\n", "kill", "migration"),
+})
+
 CHECKS = {
     "kill": lambda name, binary: sweep.sweep(name, None, SEED, binary),
     "power": lambda name, binary: power.blackouts(name, 600, SEED, binary),
+    "power after kills": lambda name, binary: power.blackouts_after_kills(name, 200, 4000, SEED, binary),
     "syncs": sweep.failed_syncs,
 }
 

@@ -64,7 +64,8 @@ class Place:
             return [json.loads(line) for line in f]
 
     def rein(self, *args, timeout=60, env=None, stdin=subprocess.DEVNULL):
-        return subprocess.run([*self.wrap, self.binary, *args], cwd=self.work, env=dict(self.env, **(env or {})), stdin=stdin,
+        wrap = [*self.wrap, *[w for k, v in (env or {}).items() for w in ("-E", f"{k}={v}")]] if self.wrap else []
+        return subprocess.run([*wrap, self.binary, *args], cwd=self.work, env=dict(self.env, **(env or {} if not wrap else {})), stdin=stdin,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=timeout, check=False)
 
     def start(self, *args, env=None, **more):
