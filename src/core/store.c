@@ -327,11 +327,11 @@ static int sync_dir(const char *path)
     return fd < 0 || fsync(fd) < 0 ? -errno : 0;
 }
 
-/* The folders above, up to the root. One that this user may not open holds no name that he has made. */
-static int sync_above(const char *path)
+/* A folder and those above it, up to the root. One that this user may not open holds no name that he has made. */
+static int sync_names(const char *path)
 {
     cleanup(freep) char *up = xstrdup(path);
-    int r = 0;
+    int r = sync_dir(path);
 
     for (char *slash = strrchr(up, '/'); slash && r == 0; slash = strrchr(up, '/')) {
         *slash = 0;
@@ -466,22 +466,21 @@ static int bring_up(struct store *s, int64_t format, struct err *e)
     return r;
 }
 
-/* Makes the names of the files durable, and opens the file that the leases are locked in. That one is made last, when the names of
- * all folders above have been synced: a rein that finds it knows that this was done, whenever an earlier one was killed. The names
- * in the store itself are synced at every start, since the log file comes and goes. */
+/* Makes the names of the store's files and folders durable, and opens the file that the leases are locked in. That one is made
+ * last: a rein that finds it knows that this was done, whenever an earlier one was killed. (The log file may come and go; SQLite
+ * syncs its name in every process.) */
 static int settle(struct store *s, struct err *e)
 {
     cleanup(freep) char *lock = xasprintf("%s/lease", s->home);
-    int r = sync_dir(s->home);
+    int r = 0;
 
     s->lock_fd = open(lock, O_RDWR | O_CLOEXEC);
     if (s->lock_fd < 0 && errno == ENOENT) {
-        if (r == 0)
-            r = sync_above(s->home);
+        r = sync_names(s->home);
+        if (r < 0)
+            return err_set(e, r, "the session store in %s cannot be made durable: %s", s->home, strerror(-r));
         s->lock_fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     }
-    if (r < 0)
-        return err_set(e, r, "the session store in %s cannot be made durable: %s", s->home, strerror(-r));
     return s->lock_fd < 0 ? err_set(e, -errno, "the session store in %s cannot be written: %s", s->home, strerror(errno)) : 0;
 }
 

@@ -442,14 +442,16 @@ def blackouts(name, want, seed, binary=RELEASE, preload=None, kill=None):
     return len(seen), len(limits), stats
 
 
-def blackouts_after_kills(name, kills, want, seed, binary=RELEASE):
-    """The same in sessions that were killed first, each at another call: what the second rein finds half done, it has to finish."""
+def blackouts_after_kills(name, kills, want, seed, binary=RELEASE, first=None):
+    """The same in sessions that were killed first, each at another call (of those that `first` names): what the second rein finds half
+    done, it has to finish."""
     rng = random.Random(seed)
     total = count_points(SCENARIOS[name], binary)
     states = operations = 0
     stats = {"unknown": 0}
-    for n in rng.sample(range(1, total + 1), min(kills, total)):
-        s, o, found = blackouts(name, want / kills, seed + n, binary, None, f"{n}:{rng.choice(('before', 'after'))}")
+    points = [f"{n}:{how}" for n in first or range(1, total + 1) for how in ("before", "after")]
+    for point in rng.sample(points, min(kills, len(points))):
+        s, o, found = blackouts(name, want / kills, rng.random(), binary, None, point)
         states += s
         operations += o
         for outcome, k in found.items():

@@ -4,10 +4,11 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import threading
 
-from crash.scenarios import SCENARIOS, Count, Play, Violation, model_of, must, prepare
+from crash.scenarios import SCENARIOS, Count, Play, Violation, left_running, model_of, must, prepare
 from lib.rein import RELEASE, Place, check
 
 ERRORS = {"EIO": 5, "ENOSPC": 28, "EDQUOT": 122, "EMFILE": 24, "ENOMEM": 12, "EROFS": 30, "EINTR": 4}
@@ -38,9 +39,14 @@ def play(scenario, specs, stats, binary=RELEASE, allowed=(0, 3, 4, 130, -9), loo
         prepare(place, scenario)
         counts = [Count(place, spec) for spec in specs]
         it = Play(place, scenario, options, counts, stats, allowed)
-        it.to_the_end()
-        it.judge()
-        it.judge_processes()
+        try:
+            it.to_the_end()
+            it.judge()
+            it.judge_processes()
+        except TROUBLE:
+            for pid in left_running(place):
+                os.kill(pid, signal.SIGKILL)
+            raise
         if look:
             look(it, counts)
         return it.killed

@@ -14,8 +14,8 @@ SEED = 20261125
 
 # name: (file, old text, new text, check, scenario)
 DEFECTS = {
-    "intent after effect": ("src/core/calls.c", "    if (runs[0]->call.tool->effect == EFFECT_PURE) {\n        log_flush(&s->log);",
-                            "    if (runs[0]->call.tool->effect) {\n        (void)e;", "kill", "commands"),
+    "intent after effect": ("src/core/calls.c", "    if (runs[0]->call.effect == EFFECT_PURE) {\n        log_flush(&s->log);",
+                            "    if (runs[0]->call.effect) {\n        (void)e;", "kill", "commands"),
     "gap after a failed append": ("src/core/store.c", "    if (first != last + 1)\n", "    if (first < last)\n", "unit", "unit-log"),
     "late writes not fenced": ("src/core/store.c", "    if ((uint64_t)now != op->lease.epoch)\n", "    if (!now)\n", "unit", "unit-log"),
     "opaque calls repeated": ("src/core/view.c", 'c->pure = str_is(js_str(b, "effect"), "pure");', "c->pure = true;", "kill",
@@ -36,10 +36,13 @@ DEFECTS = {
     "file not synced": ("src/env/local.c", "    return fsync(fd) < 0 ? say(j, -errno, \"cannot make durable: \") : 0;\n",
                         "    return 0;\n", "power", "edits"),
     "commands not synced": ("src/env/command.c", "    j->result = syncfs(j->fd);\n", "    j->result = 0;\n", "power", "commands"),
-    "a new store's name not synced": ("src/core/store.c", "            r = sync_above(s->home);\n",
-                                      "            r = s->home && sync_above ? 0 : -1;\n", "power", "edits"),
-    "names synced only by who made them": ("src/core/store.c", "    int r = sync_dir(s->home);\n\n    s->lock_fd",
-                                           "    int r = 0;\n\n    s->lock_fd", "power after kills", "edits"),
+    "a new store's name not synced": ("src/core/store.c", "        r = sync_names(s->home);\n",
+                                      "        r = s->home && sync_names ? 0 : -1;\n", "power", "edits"),
+    "names synced only by who made them": ("src/core/store.c", "    if (r == 0 && s->mode == STORE_WRITE)\n        r = settle",
+                                           "    if (r == 0 && s->mode == STORE_WRITE && format) {\n"
+                                           "        cleanup(freep) char *lock = xasprintf(\"%s/lease\", s->home);\n\n"
+                                           "        s->lock_fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0600);\n        return 0;\n    }\n"
+                                           "    if (r == 0 && s->mode == STORE_WRITE)\n        r = settle", "power after early kills", "edits"),
     "restart of the machine ignored": ("src/core/calls.c", "    run->call.same_life = *env_life(run->call.env) &&",
                                        "    run->call.same_life = true ||", "power", "commands"),
     "failed fsync of a file tried again": ("src/env/local.c", "    return fsync(fd) < 0 ? say", "    return fsync(fd) < 0 && fsync(fd) < 0 ? say",
@@ -69,6 +72,7 @@ CHECKS = {
     "kill": lambda name, binary: sweep.sweep(name, None, SEED, binary),
     "power": lambda name, binary: power.blackouts(name, 600, SEED, binary),
     "power after kills": lambda name, binary: power.blackouts_after_kills(name, 200, 4000, SEED, binary),
+    "power after early kills": lambda name, binary: power.blackouts_after_kills(name, 50, 1000, SEED, binary, range(35, 60)),
     "syncs": sweep.failed_syncs,
 }
 
@@ -83,7 +87,7 @@ def build(top, path, old, new, tests):
     with open(os.path.join(top, path), "w", encoding="utf-8") as f:
         f.write(text.replace(old, new))
     folder = os.path.join(top, "build")
-    for command in (["meson", "setup", folder, top, f"-Dtests={str(tests).lower()}"], ["ninja", "-C", folder]):
+    for command in (["meson", "setup", folder, top, f"-Dtests={str(tests).lower()}", "-Doptimization=0"], ["ninja", "-C", folder]):
         out = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
         check(out.returncode == 0, out.stdout.decode()[-2000:])
     return folder
