@@ -4,7 +4,7 @@ import os
 import re
 
 from crash.power import can_trace
-from crash.scenarios import SCENARIOS, Play, Violation, model_of, prepare
+from crash.scenarios import SCENARIOS, Outcomes, Play, Violation, model_of, prepare
 from crash.sweep import TROUBLE
 from lib.rein import RELEASE, Place
 
@@ -56,7 +56,7 @@ def second_opinion(name, limit, rng):
     points = [(call, n) for call, most in counts(scenario).items() for n in range(1, most + 1)]
     if limit:
         points = rng.sample(points, min(limit, len(points)))
-    stats = {"unknown": 0}
+    stats = Outcomes()
     kills = 0
     for call, n in points:
         with Place(RELEASE) as place, model_of(place, scenario) as options:

@@ -17,7 +17,7 @@ import random
 import re
 import shutil
 
-from crash.scenarios import SCENARIOS, Count, Play, Violation, model_of, must, prepare
+from crash.scenarios import SCENARIOS, Count, Outcomes, Play, Violation, model_of, must, prepare
 from crash.sweep import TROUBLE, count_points
 from lib.rein import RELEASE, Place, Skip
 
@@ -407,7 +407,7 @@ def blackouts(name, want, seed, binary=RELEASE, preload=None, kill=None):
     can_trace()
     scenario = SCENARIOS[name]
     rng = random.Random(seed)
-    stats = {"unknown": 0}
+    stats = Outcomes()
     seen = set()
     with Place(binary, base=MEMORY if os.access(MEMORY, os.W_OK) else None) as place, model_of(place, scenario) as options:
         prepare(place, scenario)
@@ -448,14 +448,13 @@ def blackouts_after_kills(name, kills, want, seed, binary=RELEASE, first=None):
     rng = random.Random(seed)
     total = count_points(SCENARIOS[name], binary)
     states = operations = 0
-    stats = {"unknown": 0}
+    stats = Outcomes()
     points = [f"{n}:{how}" for n in first or range(1, total + 1) for how in ("before", "after")]
     for point in rng.sample(points, min(kills, len(points))):
         s, o, found = blackouts(name, want / kills, rng.random(), binary, None, point)
         states += s
         operations += o
-        for outcome, k in found.items():
-            stats[outcome] = stats.get(outcome, 0) + k
+        stats.merge(found)
     return states, operations, stats
 
 

@@ -201,6 +201,13 @@ int fdatasync(int fd)
     AROUND(int, -1, "fdatasync", fd, real(fd));
 }
 
+int syncfs(int fd)
+{
+    REAL(syncfs);
+    note_sync();
+    AROUND(int, -1, "syncfs", fd, real(fd));
+}
+
 int ftruncate(int fd, off_t n)
 {
     REAL(ftruncate);

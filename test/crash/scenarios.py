@@ -134,6 +134,22 @@ def must(condition, *what):
         raise Violation(" ".join(str(w) for w in what))
 
 
+class Outcomes(dict):
+    """How often each kind of tool had each outcome."""
+
+    def add(self, kind, outcome, n=1):
+        counts = self.setdefault(kind, {})
+        counts[outcome] = counts.get(outcome, 0) + n
+
+    def merge(self, other):
+        for kind, counts in other.items():
+            for outcome, n in counts.items():
+                self.add(kind, outcome, n)
+
+    def __str__(self):
+        return "; ".join(f"{kind} " + ", ".join(f"{o} {n}" for o, n in sorted(counts.items())) for kind, counts in sorted(self.items()))
+
+
 class Count:
     """The shared memory of the preload: one count over all the runs that are given it, and what is to happen at N."""
 
@@ -209,7 +225,7 @@ class Play:
         self.place, self.scenario, self.allowed = place, scenario, allowed
         self.options = ["--mode", scenario.get("mode", "open"), *options]
         self.counts = list(counts)
-        self.stats = stats if stats is not None else {"unknown": 0}
+        self.stats = stats if stats is not None else Outcomes()
         self.acked = []
         self.killed = 0
         self.power_failed = False
@@ -300,7 +316,6 @@ class Play:
                     made[1] = e
         for e in self.acked:
             must(e["hash"] in events, "an event that was told is lost:", e)
-        self.stats["unknown"] += len(self.doubts)
         results = {}
         for (session, name), (call, result) in calls_made.items():
             must(result, "call", name, "of", session, "has no result")
@@ -326,7 +341,7 @@ class Play:
         at_least, at_most = {}, {}
         for name, args, result in results:
             outcome, said = result["body"]["outcome"], result["body"]["text"]
-            self.stats[outcome] = self.stats.get(outcome, 0) + 1
+            self.stats.add("job" if name == "job" or args.get("background") else name, outcome)
             if name == "bash" or (name == "job" and args["action"] == "send"):
                 n = args["command"].split(" >> count")[0].split()[-1] if name == "bash" else args["text"].strip()
                 # A job's call is done when the job was started or has got it; what the job then does is not waited for.

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import threading
 
-from crash.scenarios import SCENARIOS, Count, Play, Violation, left_running, model_of, must, prepare
+from crash.scenarios import SCENARIOS, Count, Outcomes, Play, Violation, left_running, model_of, must, prepare
 from lib.rein import RELEASE, Place, check
 
 ERRORS = {"EIO": 5, "ENOSPC": 28, "EDQUOT": 122, "EMFILE": 24, "ENOMEM": 12, "EROFS": 30, "EINTR": 4}
@@ -59,7 +59,7 @@ def count_points(scenario, binary=RELEASE):
     def look(it, counts):
         del it
         found.extend(counts[0].values())
-    play(scenario, [None], {"unknown": 0}, binary, look=look)
+    play(scenario, [None], Outcomes(), binary, look=look)
     check(found[1] == 0, found[1], "syncs on the loop's thread")
     return found[0]
 
@@ -79,7 +79,7 @@ def sweep(name, points, seed, binary=RELEASE):
         chosen = [[spec] for spec in every] + [[spec, second()] for spec in every]
     else:
         chosen = [[spec] + ([second()] if rng.random() < 0.3 else []) for spec in rng.sample(every, min(points, len(every)))]
-    stats = {"unknown": 0}
+    stats = Outcomes()
     kills = 0
     for specs in chosen:
         try:
@@ -99,7 +99,7 @@ def error_sweep(name, points, seed, binary=RELEASE):
     # EINTR that never ends is no error of this world: whoever tries again on it, as one should, never comes back.
     every += [f"{n}+:{e}" for n in range(1, total + 1) for e in ERRORS.values() if e != ERRORS["EINTR"]]
     chosen = every if points is None else random.Random(seed).sample(every, min(points, len(every)))
-    stats = {"unknown": 0}
+    stats = Outcomes()
     for spec in chosen:
         try:
             play(scenario, [spec], stats, binary, allowed=(0, 1, 3, 4, 5, 130))
@@ -115,7 +115,7 @@ def recovery_sweep(name, points, seed, binary=RELEASE):
     scenario = SCENARIOS[name]
     rng = random.Random(seed)
     total = count_points(scenario, binary)
-    stats = {"unknown": 0}
+    stats = Outcomes()
     for _ in range(points):
         error = rng.choice([e for e in ERRORS.values() if e != ERRORS["EINTR"]])
         specs = [f"{rng.randint(1, total)}:{rng.choice(('before', 'after'))}", f"{rng.randint(1, 40)}+:{error}"]

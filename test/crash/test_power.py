@@ -11,12 +11,12 @@ SHARE = {"long": 0.1, "dying stream": 0.3}
 
 def blackouts(name):
     states, operations, stats = power.blackouts(name, EACH[FULL] * SHARE.get(name, 1), SEED)
-    print(f"crash/power: {name}: {states} disk states after {operations} operations, 0 violations, outcomes {stats}", flush=True)
+    print(f"crash/power: {name}: {states} disk states after {operations} operations, 0 violations: {stats}", flush=True)
 
 
 def after_kills(name):
     states, operations, stats = power.blackouts_after_kills(name, 40 if FULL else 3, EACH[FULL], SEED)
-    print(f"crash/power after kills: {name}: {states} disk states after {operations} operations, 0 violations, outcomes {stats}",
+    print(f"crash/power after kills: {name}: {states} disk states after {operations} operations, 0 violations: {stats}",
           flush=True)
 
 

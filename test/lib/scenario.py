@@ -5,6 +5,7 @@
     options ARGS              for the runs that follow; --mode open unless said
     user TEXT                 run: exec with the prompt, later resume with it
     resume ARGS               run: resume --last with these arguments
+    fork ARGS                 run: fork with these arguments
     model LINE                the next answer, in the words of src/provider/script.c
     model+ LINE               one more line of the same answer
     expect status N           of the run
@@ -65,6 +66,8 @@ class Player:
             self.result = self.place.rein("exec", "--model", model, *self.options, self.run[1])
         elif self.run[0] == "user":
             self.result = self.place.rein("resume", "--last", self.run[1])
+        elif self.run[0] == "fork":
+            self.result = self.place.rein("fork", *shlex.split(self.run[1]))
         else:
             self.result = self.place.rein("resume", "--last", *shlex.split(self.run[1]))
         self.begun = True
@@ -120,7 +123,7 @@ def play(path):
             rest = rest.lstrip()
             if not word or word.startswith("#"):
                 continue
-            if word in ("user", "resume"):
+            if word in ("user", "resume", "fork"):
                 player.flush()
                 player.run = (word, rest)
             elif word == "model":

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 
+from crash.scenarios import Count
 from lib.rein import RELEASE, TOP, Place, check, story
 
 
@@ -157,3 +158,29 @@ def test_a_wrong_word_decides_nothing():
             check(out.returncode == 2 and b"rein: " in out.stderr, arg, out)
         check(place.rein("resume", "--last").returncode == 3)
         check(not story(place.events(), "reply", "result"), "something was decided")
+
+
+def test_what_was_not_synced():
+    """The disk did not take what a command wrote: the result says so; after a restart of the machine the model is told."""
+    with Place(RELEASE) as place:
+        preload = {"LD_PRELOAD": os.path.join(TOP, "build-test", "test", "crash.so")}
+        model = place.script('call bash {"command": "echo x > x"}\n--\nsay ok\n--\nsay again\n--\nsay once more\n')
+        for n in range(1, 200):
+            with Place(RELEASE) as other:
+                count = Count(other, f"{n}:5", CRASH_LOG=os.path.join(other.top, "calls"))
+                out = other.rein("exec", "--mode", "open", "--model", model, "go", env=count.env())
+                with open(os.path.join(other.top, "calls"), encoding="utf-8") as f:
+                    if f.read().splitlines()[n - 1].split()[1] != "syncfs":
+                        continue
+                result, = [b for _, b in story(other.events(), "result")]
+                check(out.returncode == 0 and result["outcome"] == "ok" and result["synced"] is False, out, result)
+                check(other.rein("resume", "--last", "same boot").returncode == 0 and not story(other.events(), "steer"))
+                boot = os.path.join(other.top, "boot")
+                with open(boot, "w", encoding="ascii") as f:
+                    f.write("00000000-0000-4000-8000-000000000000\n")
+                for prompt in ("another boot", "the same again"):
+                    check(other.rein("resume", "--last", prompt, env=dict(preload, CRASH_BOOT=boot)).returncode in (0, 5))
+                steers = [b["text"] for _, b in story(other.events(), "steer")]
+                check(len(steers) == 1 and "some of it may be missing" in steers[0], steers)
+                return
+        raise AssertionError("no syncfs was found")
