@@ -1,6 +1,6 @@
 /* rein-box.c - stands between rein and a command, so that nothing of the command outlives its call.
  *
- *   rein-box --link FD --spool FD --cap BYTES --tail BYTES --timeout MS [JOB] -- PROGRAM [ARGS]
+ *   rein-box --link FD --spool FD --key KEY --cap BYTES --tail BYTES --timeout MS [JOB] -- PROGRAM [ARGS]
  *   JOB: --listen FD --socket PATH --grace MS
  *
  * The link is a socket to rein. The program is started when a first byte comes over it, so that rein can make its intent
@@ -29,7 +29,7 @@
  *
  * So the output outlives rein, and costs this process a fixed amount of memory. The report:
  *
- *   box pid=N started=TICKS                                                     this process, before anything else
+ *   box pid=N started=TICKS key=KEY                                             this process, before anything else
  *   started                                                                     before the program runs
  *   running pid=N started=TICKS                                                 the program; ticks since boot, as in /proc/PID/stat
  *   failed ERRNO                                                                it could not be run: nothing happened
@@ -68,7 +68,7 @@ extern char **environ;
 
 struct options {
     int link, spool, listen;            /* listen -1: no job */
-    const char *socket;
+    const char *socket, *key;
     uint64_t cap, tail;
     int64_t timeout_ms, grace_ms;
     char **argv;
@@ -273,14 +273,14 @@ static int kill_all(pid_t main_pid, bool *main_gone, int *status)
 
 static int usage(const char *why)
 {
-    fprintf(stderr, "rein-box: %s\nusage: rein-box --link FD --spool FD --cap BYTES --tail BYTES --timeout MS "
+    fprintf(stderr, "rein-box: %s\nusage: rein-box --link FD --spool FD --key KEY --cap BYTES --tail BYTES --timeout MS "
             "[--listen FD --socket PATH --grace MS] -- PROGRAM [ARGS]\n", why);
     return STATUS_BOX_FAILED;
 }
 
 static bool parse(int argc, char **argv, struct options *o)
 {
-    *o = (struct options){ .link = -1, .spool = -1, .listen = -1 };
+    *o = (struct options){ .link = -1, .spool = -1, .listen = -1, .key = "" };
     for (int i = 1; i + 1 < argc; i += 2) {
         if (strcmp(argv[i], "--") == 0) {
             o->argv = argv + i + 1;
@@ -290,6 +290,8 @@ static bool parse(int argc, char **argv, struct options *o)
             o->link = atoi(argv[i + 1]);
         else if (strcmp(argv[i], "--spool") == 0)
             o->spool = atoi(argv[i + 1]);
+        else if (strcmp(argv[i], "--key") == 0)
+            o->key = argv[i + 1];
         else if (strcmp(argv[i], "--cap") == 0)
             o->cap = strtoull(argv[i + 1], NULL, 10);
         else if (strcmp(argv[i], "--tail") == 0)
@@ -572,7 +574,7 @@ int main(int argc, char **argv)
         return usage("wrong arguments");
     if (!prepare(&r, out, in))
         return usage("cannot become the reaper, the spool is in use, or memory or descriptors are short");
-    report(r.opt.spool, "box pid=%d started=%lld\n", getpid(), started_at(getpid()));
+    report(r.opt.spool, "box pid=%d started=%lld key=%.160s\n", getpid(), started_at(getpid()), r.opt.key);
     do
         n = read(r.opt.link, &word, 1);
     while (n < 0 && errno == EINTR);

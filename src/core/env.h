@@ -35,6 +35,7 @@ struct env_command {
     bool stay;              /* a job: also when nobody takes it up */
     int64_t timeout_ms;
     const char *key;
+    int64_t keep_above;     /* bytes: an output no larger than this is in the result, and need not be kept for long */
     const char *hide_env;   /* name of a variable that the command must not see, or NULL */
 };
 

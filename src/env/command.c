@@ -82,7 +82,16 @@ static void read_process(const char *text, const char *line, int64_t *ret_pid, i
     }
 }
 
-int spool_read(int fd, struct spool_report *ret)
+/* Whether the report's first line is of that command: the file may have been another one's before, and the power may have failed
+ * between. */
+static bool is_of(const char *text, const char *key)
+{
+    const char *at = strstr(text, " key="), *end = strchr(text, '\n');
+
+    return at && end && at < end && (size_t)(end - at) == strlen(key) + 5 && strncmp(at + 5, key, strlen(key)) == 0;
+}
+
+int spool_read(int fd, const char *key, struct spool_report *ret)
 {
     static const char *const ends[] = { "exit", "timeout", "cancel", "orphan" };
     struct env_outcome *o = &ret->outcome;
@@ -96,6 +105,8 @@ int spool_read(int fd, struct spool_report *ret)
         return -errno;
     memset(text + n, 0, sizeof(text) - (size_t)n);
     *ret = (struct spool_report){0};
+    if (!is_of(text, key))
+        return 0;
     memcpy(ret->last, text + REPORT_LAST, sizeof(ret->last) - 1);
     text[REPORT_LAST - 1] = 0;
     o->started = strstr(text, "\nstarted\n");
@@ -124,14 +135,37 @@ int spool_read(int fd, struct spool_report *ret)
 }
 
 /* Of a command that is read to its end: 0 with what is known of it. */
-static int read_report(int fd, struct env_outcome *o)
+static int read_report(int fd, const char *key, struct env_outcome *o)
 {
     struct spool_report rep;
-    int r = spool_read(fd, &rep);
+    int r = spool_read(fd, key, &rep);
 
     if (r == 0)
         *o = rep.outcome;
     return r;
+}
+
+void spool_turn(struct local *l)
+{
+    if (!l->shown)
+        return;
+    free(l->spare);
+    l->spare = TAKE(l->shown);
+}
+
+/* Gives the spare file a new name. Emptied first: a report that stands in it is this command's. -1 when there is none to be had. */
+static int spool_reuse(struct local *l, const char *path)
+{
+    static const char nothing[REPORT_SIZE];
+    cleanup(freep) char *spare = TAKE(l->spare);
+    cleanup(closep) int fd = spare ? open(spare, O_RDWR | O_NOFOLLOW | O_CLOEXEC) : -1;
+
+    if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0)
+        return -1;                      /* its supervisor is still about to end */
+    flock(fd, LOCK_UN);
+    if (pwrite(fd, nothing, REPORT_SIZE, 0) != REPORT_SIZE || ftruncate(fd, REPORT_SIZE) < 0 || rename(spare, path) < 0)
+        return -1;
+    return TAKE_FD(fd);
 }
 
 /* Makes the file that the supervisor writes report and output to; its form is drawn in src/box/rein-box.c. The report is the
@@ -139,8 +173,13 @@ static int read_report(int fd, struct env_outcome *o)
 static int spool_file(struct local *l, const char *key, int *ret, struct err *e)
 {
     cleanup(freep) char *path = spool_path(l, key);
-    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    int fd = spool_reuse(l, path);
 
+    if (fd >= 0) {
+        *ret = fd;
+        return 0;
+    }
+    fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0 && errno == ENOENT && path_mkdirs(l->spool) == 0)
         fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
@@ -180,13 +219,16 @@ int local_ready(struct env *v, const struct env_command *c, struct env_ready **r
     cleanup(closep) int listening = -1;
     cleanup(freep) char *box = NULL, **env = NULL, *path = NULL;
     char cap[24], tail[24], timeout[24], grace[24];
-    const char *argv[24] = { "rein-box", "--link", "3", "--spool", "4", "--cap", cap, "--tail", tail, "--timeout", timeout };
-    size_t n = 11, nfds = 2;
+    const char *argv[24] = { "rein-box", "--link", "3", "--spool", "4", "--key", c->key, "--cap", cap, "--tail", tail,
+                             "--timeout", timeout };
+    size_t n = 13, nfds = 2;
     struct proc_fd fds[3];
     int r, link[2];
 
     ready->local = l;
     ready->spool = ready->link = -1;
+    ready->key = xstrdup(c->key);
+    ready->keep_above = c->keep_above;
     r = env_box_path(&box, e);
     if (r == 0)
         r = spool_file(l, c->key, &ready->spool, e);
@@ -202,7 +244,6 @@ int local_ready(struct env *v, const struct env_command *c, struct env_ready **r
     fds[0] = (struct proc_fd){ theirs, 3 };
     fds[1] = (struct proc_fd){ ready->spool, 4 };
     if (c->job) {
-        ready->key = xstrdup(c->key);
         listening = job_listen(l, c->key, &path, e);
         if (listening < 0)
             return listening;
@@ -261,6 +302,7 @@ CO int local_run(struct env_ready *ready, struct env_outcome *o, struct err *e)
     int r, lost;
 
     *o = (struct env_outcome){0};
+    spool_turn(ready->local);
     if (send(ready->link, "g", 1, MSG_NOSIGNAL) != 1)
         return err_set(e, -EPIPE, "the command's supervisor is gone; it was not started");
     r = fd_readable(ready->link, "a command", FIBER_FOREVER);
@@ -270,13 +312,17 @@ CO int local_run(struct env_ready *ready, struct env_outcome *o, struct err *e)
         fd_readable(ready->link, "a cancelled command", BOX_GRACE_MS);
         fiber_unshield();
     }
-    lost = read_report(ready->spool, o);
+    lost = read_report(ready->spool, ready->key, o);
     if (r == -ECANCELED)
         return r;
     if (lost < 0 || (!o->ended && o->started))
         return err_set(e, -EIO, "the command's supervisor ended without a report");
     if (!o->started)
         return err_set(e, -ENOEXEC, "the command could not be started (/bin/sh)");
+    if (o->total <= ready->keep_above) {
+        free(ready->local->shown);
+        ready->local->shown = spool_path(ready->local, ready->key);
+    }
     o->synced = sync_workspace(ready->local);
     return 0;
 }
@@ -299,7 +345,7 @@ CO int local_settle(struct env *v, const char *key, struct env_outcome *o, struc
         if (r < 0)
             return r;
     }
-    r = read_report(fd, o);
+    r = read_report(fd, key, o);
     if (r == 0 && o->ended)
         o->synced = sync_workspace(l);
     return r < 0 ? err_set(e, r, "%s cannot be read: %s", path, strerror(-r)) : 0;
@@ -318,8 +364,10 @@ CO int local_output(struct env *v, const char *key, int64_t offset, size_t max, 
         return err_set(e, -ENOENT, "there is no output of that name");
     path = spool_path(local(v), key);
     fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT)
+        return err_set(e, -ENOENT, "that output is not kept: it was short and shown whole, or is too old");
     if (fd < 0 || fstat(fd, &st) < 0)
-        return err_set(e, -errno, "that output is not kept: %s", strerror(errno));
+        return err_set(e, -errno, "that output cannot be read: %s", strerror(errno));
     *ret_size = MAX(st.st_size - REPORT_SIZE, (off_t)0);
     to = buf_room(out, max);
     n = to ? pread(fd, to, max, REPORT_SIZE + offset) : -1;

@@ -135,17 +135,17 @@ static void end_orphans(const struct env_outcome *o)
 }
 
 /* Reads the report until it says something: a supervisor that lives and has not written yet is about to. */
-static CO int look(int fd, struct spool_report *rep, bool *ret_lives, struct err *e)
+static CO int look(int fd, const char *key, struct spool_report *rep, bool *ret_lives, struct err *e)
 {
     for (int64_t waited = 0;; waited += POLL_MS) {
-        int r = spool_read(fd, rep);
+        int r = spool_read(fd, key, rep);
 
         if (r < 0)
             return err_set(e, r, "the job's report cannot be read: %s", strerror(-r));
         *ret_lives = flock(fd, LOCK_SH | LOCK_NB) < 0;
         if (!*ret_lives) {
             flock(fd, LOCK_UN);
-            r = spool_read(fd, rep);    /* what it wrote last */
+            r = spool_read(fd, key, rep);    /* what it wrote last */
             return r < 0 ? err_set(e, r, "the job's report cannot be read: %s", strerror(-r)) : 0;
         }
         if (rep->outcome.pid && !rep->outcome.ended)
@@ -171,7 +171,7 @@ CO int local_job_look(struct env *v, const char *key, bool take_up, struct env_j
     *job = (struct env_job){0};
     if (fd < 0)
         return errno == ENOENT ? 0 : err_set(e, -errno, "%s: %s", path, strerror(errno));
-    r = look(fd, &rep, &lives, e);
+    r = look(fd, key, &rep, &lives, e);
     if (r < 0)
         return r;
     job->outcome = rep.outcome;
@@ -207,6 +207,7 @@ CO int local_job_start(struct env_ready *ready, struct env_job *job, struct err 
     char word;
     int r;
 
+    spool_turn(l);
     if (send(ready->link, "g", 1, MSG_NOSIGNAL) != 1)
         return err_set(e, -EPIPE, "the job's supervisor is gone; it was not started");
     fiber_shield();                     /* it has to be known whether it runs */
@@ -269,6 +270,6 @@ CO int local_job_sent(struct env *v, const char *key, const char *send_key, stru
     fd = dial(l, key, &ignored);        /* none: the supervisor is gone, and has written all it ever will */
     if (fd >= 0 && ask(fd, LIT("p")) == -ECANCELED)
         return -ECANCELED;
-    r = spool_read(file, &rep);
+    r = spool_read(file, key, &rep);
     return r < 0 ? err_set(e, r, "%s cannot be read: %s", path, strerror(-r)) : strcmp(rep.last, send_key) == 0;
 }

@@ -503,6 +503,8 @@ static void local_free(struct env *v)
     close(l->root_fd);
     free(l->root);
     free(l->spool);
+    free(l->shown);
+    free(l->spare);
     free(l);
 }
 

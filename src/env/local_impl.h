@@ -13,13 +13,17 @@ struct local {
     char *root, *spool;
     int root_fd;
     struct owned_job *jobs;             /* running, and ended with this environment unless another takes them up */
+    /* A spool file whose output is in its result is used again, since making one costs as much as all else about a command. Not
+     * before that result is durable, though: when the next command starts, it is. */
+    char *shown, *spare;
 };
 
 struct env_ready {
     struct local *local;
     struct proc *proc;
     int spool, link;
-    char *key;                          /* of a job */
+    char *key;
+    int64_t keep_above;
 };
 
 static inline struct local *local(struct env *v)
@@ -35,7 +39,10 @@ struct spool_report {
     int64_t box, box_started;           /* pid of the supervisor and when it was started */
     char last[REPORT_SIZE - REPORT_LAST];
 };
-int spool_read(int fd, struct spool_report *ret);
+int spool_read(int fd, const char *key, struct spool_report *ret);
+
+/* A command starts: what was told of the one before is durable. */
+void spool_turn(struct local *l);
 
 /* The socket over which a job is talked to, listening. Its path is given too. */
 int job_listen(struct local *l, const char *key, char **ret_path, struct err *e);

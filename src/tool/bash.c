@@ -67,6 +67,7 @@ static CO int bash_prepare(struct call *c)
     r = env_ready(c->env, &(struct env_command){
         .command = command.p, .timeout_ms = is_job(c->args) ? 0 : timeout * 1000, .key = c->key, .hide_env = c->hide_env,
         .job = is_job(c->args), .stay = js_bool(c->args, "stay", false),
+        .keep_above = (int64_t)(c->harness->result_head + c->harness->result_tail),
     }, &b->ready, &e);
     return r < 0 ? result_fail(c->result, r, "bash: %s", e.msg) : 0;
 }

@@ -103,7 +103,7 @@ def neighbour(place):
 SCENARIOS = {
     "edits": {"answers": [[READ], [edit("one", "1")], [edit("two", "2"), edit("three", "3")]]},
     "writes": {"answers": [[write("new/deep.txt", "fresh\n")], [READ], [write("a.txt", "all new\n")]]},
-    "commands": {"answers": [[bash(1)], [bash(2), bash(3)]]},
+    "commands": {"answers": [[bash(1)], [bash(2), bash(3), bash(4)], [bash(5)]]},
     "readers": {"answers": [[READ, READ, READ, ("read", {"path": "none"})], [READ, bash(1), READ]]},
     "approval": {"answers": [[edit("one", "1"), bash(1)], [bash(2)]], "mode": "ask"},
     "http": {"answers": [[READ, READ], [edit("one", "1"), bash(1)], [edit("two", "2")]], "http": True},

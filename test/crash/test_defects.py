@@ -59,6 +59,8 @@ DEFECTS.update({
     "told what a killed rein did not sync": ("src/core/store.c", "    if (fd >= 0 && fdatasync(fd) < 0 && errno",
                                              "    if (fd >= 0 && errno == -1 && errno", "power after kills", "edits"),
     "commands outlive rein": ("src/box/rein-box.c", "            if (!r->job)\n                return \"orphan\";\n", "", "kill", "cancel"),
+    "a report given away too soon": ("src/env/command.c", "    int fd = spool_reuse(l, path);\n",
+                                     "    int fd = (spool_turn(l), spool_reuse(l, path));\n", "kill", "commands"),
     "jobs outlive their session": ("src/core/turn.c", "    jobs_end(s);\n", "", "kill", "jobs"),
     "approval taken for given": ("src/core/policy.c", "    if (effect == EFFECT_PURE) {", "    if (effect == EFFECT_PURE || v->epoch > 2) {",
                                  "kill", "approval"),
