@@ -267,6 +267,8 @@ CO int turn_run(struct session *s, struct err *e)
         case STEP_IDLE:
             return session_commit(s, e);
         }
+        if (r == 0 && fiber_cancelled())
+            r = -ECANCELED;             /* while something ran that is not cut short, and nothing has waited since */
     }
     return r == -ECANCELED ? cancelled(s, e) : r;
 }

@@ -16,8 +16,15 @@ static bool timeout_of(struct call *c, int64_t *ret)
     *ret = js_int(c->args, "timeout", TIMEOUT_DEFAULT);
     if (*ret >= 1 && *ret <= TIMEOUT_MAX)
         return true;
-    result_fail(c->result, -EINVAL, "bash: timeout is 1 to %d seconds; longer work has to be cut into steps", TIMEOUT_MAX);
+    result_fail(c->result, -EINVAL, "bash: timeout is 1 to %d seconds; what takes longer is started with background",
+                TIMEOUT_MAX);
     return false;
+}
+
+/* Bytes of output that the model gets to see at once. */
+static int64_t shown_at_once(const struct call *c)
+{
+    return (int64_t)(c->harness->result_head + c->harness->result_tail);
 }
 
 /* What prepare keeps for run. */
@@ -67,7 +74,7 @@ static CO int bash_prepare(struct call *c)
     r = env_ready(c->env, &(struct env_command){
         .command = command.p, .timeout_ms = is_job(c->args) ? 0 : timeout * 1000, .key = c->key, .hide_env = c->hide_env,
         .job = is_job(c->args), .stay = js_bool(c->args, "stay", false),
-        .keep_above = (int64_t)(c->harness->result_head + c->harness->result_tail),
+        .keep_above = shown_at_once(c),
     }, &b->ready, &e);
     return r < 0 ? result_fail(c->result, r, "bash: %s", e.msg) : 0;
 }
@@ -80,7 +87,8 @@ static void add_facts(struct call *c, const struct env_outcome *o)
     if (o->signo)
         js_add_int(facts, "signal", o->signo);
     js_add_int(facts, "bytes", o->total);
-    js_add_text(facts, "output", c->key);
+    if (o->total > shown_at_once(c))
+        js_add_text(facts, "output", c->key);
     js_add_int(facts, "ms", o->ms);
     if (o->killed)
         js_add_int(facts, "ended_with_it", o->killed);
@@ -129,11 +137,15 @@ static CO int run_job(struct call *c, const struct bash *b)
     struct err e = {0};
     int r = env_job_start(c->env, b->ready, &job, &e);
 
-    if (r == 0 && job.state == ENV_JOB_RUNS) {
+    if (r < 0)
+        return result_fail(c->result, r, "bash: %s", e.msg);
+    if (job.state == ENV_JOB_RUNS)
         fiber_sleep(JOB_FIRST_LOOK_MS);         /* what fails, often fails at once */
-        r = env_job_look(c->env, c->key, false, &job, &e);
-    }
-    return r < 0 ? result_fail(c->result, r, "bash: %s", e.msg) : report_job(c, &job);
+    fiber_shield();                             /* it runs: the log has to know of it, or nobody will end it */
+    env_job_look(c->env, c->key, false, &job, &e);
+    r = report_job(c, &job);
+    fiber_unshield();
+    return r;
 }
 
 static CO int bash_run(struct call *c)

@@ -93,6 +93,17 @@ def test_ends_with_an_interrupted_session():
         check(p.returncode == 130 and gone(results(place)[0]["job"]["pid"]), p.returncode)
 
 
+def test_interrupted_while_it_is_started():
+    """^C just after a job was started: the log knows of it, so it ends with the session."""
+    with Place() as place:
+        command = ("read -r _ _ _ up _ < /proc/$PPID/stat; read -r who < /proc/$up/comm; [ \"$who\" = rein ] && kill -INT $up;"
+                   " echo $$ > pid; sleep 1000")
+        out = place.rein("exec", "--mode", "open", "--model", script(place, call("bash", command=command, background=True)), "go")
+        check(out.returncode == 130, out)
+        check(gone(int(place.read("pid"))), "it goes on")
+        check(not [b for _, b in story(place.events(), "job")][-1]["runs"])
+
+
 def test_goes_on_while_a_person_is_asked():
     with Place() as place:
         model = script(place, "call bash " + TICK % "", call("write", path="x", content="y"), call("job", action="look"), "say ok")
