@@ -41,7 +41,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -310,29 +309,31 @@ static bool parse(int argc, char **argv, struct options *o)
     return o->argv && o->link >= 0 && o->spool >= 0 && o->tail <= TAIL_MAX;
 }
 
-/* Starts the program in a session of its own: stdin is null or a pipe, both outputs are the pipe. 0 or an errno. */
+/* Starts the program in a session of its own: stdin is null or a pipe, both outputs are the pipe. It dies with this process, should
+ * that be killed. 0 or an errno. */
 static int start(char **argv, int in, int out, pid_t *ret)
 {
-    posix_spawn_file_actions_t fa;
-    posix_spawnattr_t attr;
+    static volatile int error;          /* the child shares this memory until it runs the program */
+    pid_t self = getpid();
     sigset_t none;
-    int r;
 
     sigemptyset(&none);
-    posix_spawn_file_actions_init(&fa);
-    if (in >= 0)
-        posix_spawn_file_actions_adddup2(&fa, in, 0);
-    else
-        posix_spawn_file_actions_addopen(&fa, 0, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_adddup2(&fa, out, 1);
-    posix_spawn_file_actions_adddup2(&fa, out, 2);
-    posix_spawnattr_init(&attr);
-    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK);
-    posix_spawnattr_setsigmask(&attr, &none);
-    r = posix_spawnp(ret, argv[0], &fa, &attr, argv, environ);
-    posix_spawn_file_actions_destroy(&fa);
-    posix_spawnattr_destroy(&attr);
-    return r;
+    error = 0;
+    *ret = vfork();
+    if (*ret == 0) {
+        if (in < 0)
+            in = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        if (setsid() < 0 || in < 0 || dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0 ||
+            prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != self || sigprocmask(SIG_SETMASK, &none, NULL) < 0)
+            error = errno ? errno : ESRCH;
+        else
+            execve(argv[0], argv, environ);
+        error = error ? error : errno;
+        _exit(STATUS_BOX_FAILED);
+    }
+    if (*ret > 0 && error)
+        waitpid(*ret, NULL, 0);
+    return *ret < 0 ? errno : error;
 }
 
 /* What a job has beside a command: people who talk to it. */
@@ -585,7 +586,7 @@ int main(int argc, char **argv)
     }
     began = now_ms();
     report(r.opt.spool, "started\n");
-    signal(SIGPIPE, SIG_DFL);
+    signal(SIGPIPE, SIG_DFL);           /* the program is to find it as usual */
     error = start(r.opt.argv, in[0], out[1], &r.pid);
     signal(SIGPIPE, SIG_IGN);
     close(out[1]);

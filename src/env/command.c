@@ -6,6 +6,7 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/socket.h>
@@ -15,6 +16,7 @@
 #define SPILL_CAP       ((int64_t)64 << 20)     /* bytes of a command's output that are kept from its beginning */
 #define SPILL_TAIL      ((int64_t)256 << 10)    /* and from its end, above that */
 #define SYNC_MS         2000                    /* for the disk to take what a command wrote */
+#define SYNCS_MAX       2
 #define JOB_GRACE_MS    3600000                 /* for a rein to take up a job that has no owner */
 
 extern char **environ;
@@ -145,6 +147,12 @@ static int read_report(int fd, const char *key, struct env_outcome *o)
     return r;
 }
 
+void spool_end_orphans(const struct env_outcome *o)
+{
+    if (o->pid > 1 && o->pid_started && proc_started((pid_t)o->pid) == o->pid_started)
+        kill(-(pid_t)o->pid, SIGKILL);  /* it leads a session of its own */
+}
+
 void spool_turn(struct local *l)
 {
     if (!l->shown)
@@ -265,6 +273,8 @@ struct sync_job {
     int fd, result;
 };
 
+static int syncs;                       /* under way on the pool, those that were given up included */
+
 static void sync_run(struct job *job)
 {
     struct sync_job *j = container_of(job, struct sync_job, job);
@@ -278,15 +288,20 @@ static void sync_free(struct job *job)
 
     close(j->fd);
     free(j);
+    syncs--;
 }
 
 /* What a command wrote is on disk before its outcome is told, or the outcome says that it may not be. Nobody knows what it
  * wrote, so all that the workspace's file system has not written yet is waited for, other programs' data too: within bounds. */
 static CO bool sync_workspace(struct local *l)
 {
-    struct sync_job *j = xcalloc(1, sizeof(*j));
+    struct sync_job *j;
     bool synced;
 
+    if (syncs == SYNCS_MAX)
+        return false;                   /* the disk does not get on, and the pool's threads are needed for other things */
+    syncs++;
+    j = xcalloc(1, sizeof(*j));
     j->job.run = sync_run;
     j->job.free = sync_free;
     j->fd = fcntl(l->root_fd, F_DUPFD_CLOEXEC, 0);
@@ -315,8 +330,10 @@ CO int local_run(struct env_ready *ready, struct env_outcome *o, struct err *e)
     lost = read_report(ready->spool, ready->key, o);
     if (r == -ECANCELED)
         return r;
-    if (lost < 0 || (!o->ended && o->started))
-        return err_set(e, -EIO, "the command's supervisor ended without a report");
+    if (lost < 0 || (!o->ended && o->started)) {
+        spool_end_orphans(o);
+        return err_set(e, -EIO, "the command's supervisor was killed; what it had started was ended, as far as it could be found");
+    }
     if (!o->started)
         return err_set(e, -ENOEXEC, "the command could not be started (/bin/sh)");
     if (o->total <= ready->keep_above) {
@@ -348,6 +365,8 @@ CO int local_settle(struct env *v, const char *key, struct env_outcome *o, struc
     r = read_report(fd, key, o);
     if (r == 0 && o->ended)
         o->synced = sync_workspace(l);
+    else if (r == 0)
+        spool_end_orphans(o);
     return r < 0 ? err_set(e, r, "%s cannot be read: %s", path, strerror(-r)) : 0;
 }
 

@@ -8,7 +8,6 @@
 #include "base/path.h"
 
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/socket.h>
@@ -127,13 +126,6 @@ static int dial(struct local *l, const char *key, struct err *e)
     return TAKE_FD(fd);
 }
 
-/* Ends what a supervisor that was killed has left. */
-static void end_orphans(const struct env_outcome *o)
-{
-    if (o->pid > 1 && o->pid_started && proc_started((pid_t)o->pid) == o->pid_started)
-        kill(-(pid_t)o->pid, SIGKILL);  /* it leads a session of its own */
-}
-
 /* Reads the report until it says something: a supervisor that lives and has not written yet is about to. */
 static CO int look(int fd, const char *key, struct spool_report *rep, bool *ret_lives, struct err *e)
 {
@@ -183,7 +175,7 @@ CO int local_job_look(struct env *v, const char *key, bool take_up, struct env_j
         job->state = rep.outcome.ended ? ENV_JOB_ENDED : rep.outcome.started ? ENV_JOB_LOST : ENV_JOB_NONE;
     if (job->state != ENV_JOB_RUNS) {
         if (job->state == ENV_JOB_LOST)
-            end_orphans(&rep.outcome);
+            spool_end_orphans(&rep.outcome);
         disown(find(l, key));
         return 0;
     }

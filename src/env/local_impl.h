@@ -41,6 +41,9 @@ struct spool_report {
 };
 int spool_read(int fd, const char *key, struct spool_report *ret);
 
+/* Ends what a supervisor that was killed has left of its command: what is in its session. */
+void spool_end_orphans(const struct env_outcome *o);
+
 /* A command starts: what was told of the one before is durable. */
 void spool_turn(struct local *l);
 

@@ -295,6 +295,22 @@ def test_timeout_of_a_command():
         check("begun" in result["text"] and "longer than 1 s" in result["text"] and result["outcome"] == "error", result)
 
 
+def test_supervisor_of_a_command_killed():
+    """The call is an error that says so, and nothing of the command is left."""
+    with Place() as place:
+        out = exec_script(place, 'call bash {"command": "echo $$ > pid; kill -9 $PPID; sleep 1000"}', "say ok")
+        check(out.returncode == 0, out)
+        result = story(place.events(), "result")[0][1]
+        check(result["outcome"] == "error" and "supervisor was killed" in result["text"], result)
+        pid = int(place.read("pid"))
+        for _ in range(200):
+            if not os.path.exists(f"/proc/{pid}") or open(f"/proc/{pid}/stat", encoding="ascii").read().split(")")[1].split()[0] == "Z":
+                break
+            time.sleep(0.02)
+        else:
+            raise AssertionError("the command goes on")
+
+
 def test_background_output_does_not_hold():
     """A process that keeps the pipe open does not keep the call open."""
     with Place() as place:
