@@ -43,7 +43,8 @@ CO int jobs_take_up(struct session *s)
         r = env_job_look(s->with.env, j->key, true, &job, &e);
         if (r == -ECANCELED)
             return r;
-        put_job(s, j, &job, r < 0 ? e.msg : job.state == ENV_JOB_RUNS ? "taken up" : fate(&job));
+        if (r == 0)                     /* else nothing is known: the log says what it said, and the session's end tries again */
+            put_job(s, j, &job, job.state == ENV_JOB_RUNS ? "taken up" : fate(&job));
     }
     return 0;
 }
