@@ -12,7 +12,7 @@ import traceback
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
-from lib import scenario  # noqa: E402
+from lib import scenario, totals  # noqa: E402
 from lib.rein import Skip  # noqa: E402
 
 
@@ -81,6 +81,8 @@ def main():
                 failed += 1
             if trouble or took > 5 or wanted:
                 print(f"{name}: {trouble or 'ok'} ({took:.1f} s)", flush=True)
+    if totals.counts:
+        print("in all, without a violation: " + ", ".join(totals.lines()))
     print(f"{time.monotonic() - began:.0f} s")
     print(f"{passed} passed, {failed} failed, {skipped} skipped")
     return 1 if failed or not passed else 0

@@ -5,6 +5,7 @@ import signal
 
 from crash import inject, sweep
 from crash.scenarios import SCENARIOS
+from lib import totals
 from lib.mock import Mock, call, chunks, text
 from lib.rein import RELEASE, Place, check
 
@@ -17,17 +18,21 @@ def kill(name):
     points, kills, stats = sweep.sweep(name, None if FULL else 10 if name in SLOW else 40, SEED)
     print(f"crash/kill: {name}: {points} points, {kills} kills with the second ones, 0 violations: {stats}", flush=True)
     check(kills >= points * 0.9, "points that did not fire:", points - kills)
+    totals.add("kill points", points)
+    totals.add("kills", kills)
 
 
 def errors(name):
     points, stats = sweep.error_sweep(name, (300 if name in SLOW else None) if FULL else 2 if name in SLOW else 25, SEED)
     print(f"crash/errors: {name}: {points} errors, 0 violations: {stats}", flush=True)
+    totals.add("errors", points)
 
 
 def recovery(name):
     """Killed, and then in trouble while it recovers."""
     points, stats = sweep.recovery_sweep(name, 200 if FULL else 2 if name in SLOW else 10, SEED)
     print(f"crash/recovery: {name}: {points} pairs of a kill and errors, 0 violations: {stats}", flush=True)
+    totals.add("kills with errors while recovering", points)
 
 
 def add(what, name):
@@ -50,6 +55,7 @@ def test_failed_syncs():
 def test_strace_agrees():
     points, kills, stats = inject.second_opinion("commands", None if FULL else 40, random.Random(SEED))
     print(f"crash/strace: commands: {points} points, {kills} kills, 0 violations: {stats}", flush=True)
+    totals.add("kills by strace", kills)
     check(kills > points / 3, "strace hardly ever fired:", kills)
 
 
