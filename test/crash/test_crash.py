@@ -11,11 +11,11 @@ from lib.rein import RELEASE, Place, check
 
 FULL = False
 SEED = 20261125
-SLOW = ("long", "dying stream")         # half a second and more a play
+SLOW = ("long", "dying stream", "jobs")     # a third of a second and more a play
 
 
 def kill(name):
-    points, kills, stats = sweep.sweep(name, None if FULL else 10 if name in SLOW else 40, SEED)
+    points, kills, stats = sweep.sweep(name, None if FULL else 15 if name in SLOW else 40, SEED)
     print(f"crash/kill: {name}: {points} points, {kills} kills with the second ones, 0 violations: {stats}", flush=True)
     check(kills >= points * 0.9, "points that did not fire:", points - kills)
     totals.add("kill points", points)
