@@ -6,7 +6,6 @@
 
 #include <fcntl.h>
 #include <limits.h>
-#include <signal.h>
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/socket.h>
@@ -149,8 +148,7 @@ static int read_report(int fd, const char *key, struct env_outcome *o)
 
 void spool_end_orphans(const struct env_outcome *o)
 {
-    if (o->pid > 1 && o->pid_started && proc_started((pid_t)o->pid) == o->pid_started)
-        kill(-(pid_t)o->pid, SIGKILL);  /* it leads a session of its own */
+    proc_kill_session((pid_t)o->pid, o->pid_started);
 }
 
 void spool_turn(struct local *l)

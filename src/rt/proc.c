@@ -2,6 +2,7 @@
 
 #include "rt/loop.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
@@ -10,6 +11,8 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#define KILL_TRIES 100
 
 struct proc {
     pid_t pid;
@@ -118,17 +121,61 @@ void proc_leave(struct proc *p)
         uv_close((uv_handle_t *)&p->poll, closed);
 }
 
-int64_t proc_started(pid_t pid)
+struct proc_stat {
+    char state;
+    int session;
+    long long started;                  /* clock ticks since boot */
+};
+
+static bool read_stat(pid_t pid, struct proc_stat *ret)
 {
     char path[64], text[1024], *at;
-    long long started;
 
     snprintf(path, sizeof(path), "/proc/%d/stat", pid);
     if (read_small(path, text, sizeof(text)) <= 0)
-        return 0;
+        return false;
     at = strrchr(text, ')');            /* the name before it may hold anything */
-    return at && sscanf(at + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %lld", &started) == 1
-               ? started : 0;
+    return at && sscanf(at + 1, " %c %*d %*d %d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %lld", &ret->state,
+                        &ret->session, &ret->started) == 3;
+}
+
+int64_t proc_started(pid_t pid)
+{
+    struct proc_stat st;
+
+    return read_stat(pid, &st) ? st.started : 0;
+}
+
+/* Returns how many of the session there were to kill. */
+static int kill_members(pid_t leader, int64_t started)
+{
+    DIR *d = opendir("/proc");
+    struct dirent *de;
+    struct proc_stat st;
+    int n = 0;
+
+    while (d && (de = readdir(d))) {
+        pid_t pid = (pid_t)atoi(de->d_name);
+
+        if (pid > 1 && read_stat(pid, &st) && st.session == leader && st.started >= started && st.state != 'Z') {
+            kill(pid, SIGKILL);
+            n++;
+        }
+    }
+    if (d)
+        closedir(d);
+    return n;
+}
+
+void proc_kill_session(pid_t leader, int64_t started)
+{
+    int64_t now = proc_started(leader);
+
+    if (leader <= 1 || !started || (now && now != started))
+        return;                         /* the number is another process's by now, so nothing of the session is left */
+    /* What is about to be killed may still start others. */
+    for (int tries = 0; tries < KILL_TRIES && kill_members(leader, started); tries++)
+        usleep(1000);
 }
 
 static char boot[64];

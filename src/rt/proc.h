@@ -33,6 +33,10 @@ void proc_leave(struct proc *p);
  * 0 when there is none. */
 int64_t proc_started(pid_t pid);
 
+/* Kills what is left of a session whose leader was started at that time, also when the leader is gone, until nothing is. Not its
+ * members that have made sessions of their own. Blocks for some milliseconds. */
+void proc_kill_session(pid_t leader, int64_t started);
+
 /* Names this life of the machine: another one after a reboot, when what was not synced may be gone and no process is left.
  * "" if the kernel does not tell. */
 const char *proc_boot(void);
