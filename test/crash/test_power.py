@@ -5,7 +5,7 @@ from lib import totals
 
 FULL = False
 SEED = 20261126
-EACH = {False: 40, True: 2000}          # states of a scenario
+EACH = {False: 40, True: 2400}          # states of a scenario
 UNTRACED = ("two sessions",)            # the other rein's writes would be missing from the trace
 SHARE = {"long": 0.1, "dying stream": 0.3}
 
@@ -32,5 +32,5 @@ def add(what, title, name):
 for each in SCENARIOS:
     if each not in UNTRACED:
         add(blackouts, "power", each)
-for each in ("edits", "commands", "jobs"):
+for each in ("edits", "commands", "writes"):    # a job would go on under strace when rein was killed
     add(after_kills, "power_after_kills", each)
