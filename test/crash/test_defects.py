@@ -61,6 +61,10 @@ DEFECTS.update({
     "commands outlive rein": ("src/box/rein-box.c", "            if (!r->job)\n                return \"orphan\";\n", "", "kill", "cancel"),
     "a report given away too soon": ("src/env/command.c", "    int fd = spool_reuse(l, path);\n",
                                      "    int fd = (spool_turn(l), spool_reuse(l, path));\n", "kill", "commands"),
+    "a file tool in doubt": ("src/tool/file.c", "    c->result->outcome = OUT_NOT_DONE;\n    if (st.exists ?",
+                             "    c->result->outcome = OUT_UNKNOWN;\n    if (st.exists ?", "kill", "edits"),
+    "a full disk not noticed": ("src/core/store.c", "        r = store_error(s, &e, \"an append\");\n",
+                                "        r = store_error(s, &e, \"an append\");\n        r = r == -ENOSPC ? 0 : r;\n", "errors", "edits"),
     "jobs outlive their session": ("src/core/turn.c", "    jobs_end(s);\n", "", "kill", "jobs"),
     "approval taken for given": ("src/core/policy.c", "    if (effect == EFFECT_PURE) {", "    if (effect == EFFECT_PURE || v->epoch > 2) {",
                                  "kill", "approval"),
@@ -75,6 +79,7 @@ CHECKS = {
     "power": lambda name, binary: power.blackouts(name, 600, SEED, binary),
     "power after kills": lambda name, binary: power.blackouts_after_kills(name, 200, 4000, SEED, binary),
     "power after early kills": lambda name, binary: power.blackouts_after_kills(name, 50, 1000, SEED, binary, range(35, 60)),
+    "errors": lambda name, binary: sweep.error_sweep(name, 800, SEED, binary),
     "syncs": sweep.failed_syncs,
 }
 
