@@ -400,7 +400,7 @@ static int set_up(struct store *s, int64_t *ret_format, struct err *e)
     /* FULL, not NORMAL: an intent has to be on disk before its effect, also when the power fails. */
     if (s->mode == STORE_WRITE)
         r = exec(s, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA wal_autocheckpoint=1000;"
-                    "PRAGMA trusted_schema=OFF; PRAGMA temp_store=MEMORY; PRAGMA secure_delete=ON", e);
+                    "PRAGMA trusted_schema=OFF; PRAGMA temp_store=MEMORY", e);
     if (r < 0)
         return r;
     /* The log file stays when the last rein closes it: the next one overwrites it, and a sync that changes no size is half

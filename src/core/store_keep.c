@@ -88,7 +88,7 @@ static int forget(struct store *s, int64_t key)
 
     if (r < 0)
         return -EBUSY;
-    r = exec(s, "BEGIN IMMEDIATE");
+    r = exec(s, "PRAGMA secure_delete=ON; BEGIN IMMEDIATE");     /* what is removed is overwritten */
     if (r == 0 && has_forks(s, key))
         r = -EMLINK;
     if (r == 0)
@@ -154,7 +154,7 @@ static int tidy_run(struct store *s, struct op *op)
 
     /* An event and its blob are written in one transaction, so a blob without an event has none to come. */
     if (r == 0)
-        r = exec(s, "DELETE FROM blob WHERE hash NOT IN (SELECT blob FROM event WHERE blob IS NOT NULL)");
+        r = exec(s, "PRAGMA secure_delete=ON; DELETE FROM blob WHERE hash NOT IN (SELECT blob FROM event WHERE blob IS NOT NULL)");
     if (r == 0 && integer(s, "PRAGMA freelist_count", &r) * FREE_SHARE > integer(s, "PRAGMA page_count", &r) && r == 0) {
         r = exec(s, "VACUUM");
         if (r < 0 && (sqlite3_errcode(s->db) & 0xff) == SQLITE_BUSY)
