@@ -273,7 +273,8 @@ CO int calls_run(struct session *s, struct err *e)
         const struct tool *tool;
         json_t *args = NULL;
         const char *why = "a person allowed it";
-        bool started, pure;
+        enum effect effect;
+        bool started;
 
         if (cv->state == CALL_CLOSED)
             continue;
@@ -285,14 +286,14 @@ CO int calls_run(struct session *s, struct err *e)
         }
         if (!understand(s, cv, &tool, &args))
             continue;
-        pure = tool_effect(tool, args) == EFFECT_PURE;
-        if (!cv->allowed && policy_check(&s->view, tool_effect(tool, args), &why) == POLICY_ASK) {
+        effect = tool_effect(tool, args);
+        if (!cv->allowed && policy_check(&s->view, effect, &why) == POLICY_ASK) {
             json_decref(args);
             if (n == 0)
                 ask_all(s);
             break;
         }
-        if (n && !pure) {
+        if (n && effect != EFFECT_PURE) {
             json_decref(args);
             break;
         }
@@ -303,7 +304,7 @@ CO int calls_run(struct session *s, struct err *e)
             continue;
         }
         n++;
-        if (!pure)
+        if (effect != EFFECT_PURE)
             break;
     }
     if (r == 0 && n)

@@ -28,12 +28,20 @@ void store_rows_free(struct session_row *rows, size_t n)
 
 #define ROW_COLUMNS "key, id, created, cwd, parent, parent_seq"
 
+/* "" for a text that a damaged database has lost. */
+static const char *text_column(sqlite3_stmt *st, int i)
+{
+    const unsigned char *text = sqlite3_column_text(st, i);
+
+    return text ? (const char *)text : "";
+}
+
 static void read_row(sqlite3_stmt *st, struct session_row *row)
 {
     row->key = sqlite3_column_int64(st, 0);
-    snprintf(row->id, sizeof(row->id), "%s", (const char *)sqlite3_column_text(st, 1));
+    snprintf(row->id, sizeof(row->id), "%s", text_column(st, 1));
     row->created = sqlite3_column_int64(st, 2);
-    row->cwd = xstrdup((const char *)sqlite3_column_text(st, 3));
+    row->cwd = xstrdup(text_column(st, 3));
     row->parent = sqlite3_column_int64(st, 4);
     row->parent_seq = (uint64_t)sqlite3_column_int64(st, 5);
 }

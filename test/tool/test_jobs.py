@@ -96,8 +96,8 @@ def test_ends_with_an_interrupted_session():
 def test_interrupted_while_it_is_started():
     """^C just after a job was started: the log knows of it, so it ends with the session."""
     with Place() as place:
-        command = ("read -r _ _ _ up _ < /proc/$PPID/stat; read -r who < /proc/$up/comm; [ \"$who\" = rein ] && kill -INT $up;"
-                   " echo $$ > pid; sleep 1000")
+        command = ("echo $$ > pid; read -r _ _ _ up _ < /proc/$PPID/stat; read -r who < /proc/$up/comm; [ \"$who\" = rein ] && kill -INT $up;"
+                   " sleep 1000")
         out = place.rein("exec", "--mode", "open", "--model", script(place, call("bash", command=command, background=True)), "go")
         check(out.returncode == 130, out)
         check(gone(int(place.read("pid"))), "it goes on")
