@@ -2,17 +2,19 @@
 #include "core/calls.h"
 
 #include "base/utf8.h"
+#include "core/args.h"
 #include "core/policy.h"
 
 #include <stdio.h>
 
-#define QUOTE_MAX 200           /* bytes of broken arguments shown back to the model */
+#define QUOTE_MAX 200           /* bytes of a tool's name that are shown back to the model */
 
 struct running {
     struct session *session;
     struct call_view *view;
     struct call call;
     struct result result;
+    struct buf mended;          /* what the model's words needed to be arguments; empty as a rule */
     char name[CALL_NAME_MAX], key[SESSION_ID_MAX + CALL_NAME_MAX + 16];
 };
 
@@ -27,6 +29,8 @@ static void running_free(struct running *run)
     buf_done(&run->call.plan);
     buf_done(&run->result.text);
     buf_done(&run->result.facts);
+    buf_done(&run->result.files);
+    buf_done(&run->mended);
     free(run);
 }
 
@@ -35,7 +39,9 @@ static void running_freep(struct running **run)
     running_free(*run);
 }
 
-static struct running *running_new(struct session *s, struct call_view *cv, const struct tool *tool, json_t *args)
+/* Takes the arguments over, and what was mended in them. */
+static struct running *running_new(struct session *s, struct call_view *cv, const struct tool *tool, json_t *args,
+                                   struct buf *mended)
 {
     struct running *run = xcalloc(1, sizeof(*run));
     char attempt[16] = "";
@@ -45,6 +51,8 @@ static struct running *running_new(struct session *s, struct call_view *cv, cons
     snprintf(run->key, sizeof(run->key), "%s-%s%s", s->log.row.id, call_name(cv, run->name), attempt);
     run->session = s;
     run->view = cv;
+    run->mended = *mended;
+    *mended = (struct buf){0};
     run->result.text.max = EVENT_BODY_MAX / 2;
     buf_addc(&run->result.facts, '{');
     buf_addc(&run->call.plan, '{');
@@ -73,12 +81,30 @@ static void put_result(struct session *s, const struct call_view *cv, const stru
     js_add_str(&body, "tool", str_head(str_of(cv->name), QUOTE_MAX));
     js_add_text(&body, "outcome", outcome_name(res->outcome));
     js_add_str(&body, "text", buf_str(&res->text));
+    if (res->files.n) {
+        js_key(&body, "files");
+        buf_addc(&body, '[');
+        buf_add_str(&body, buf_str(&res->files));
+        buf_addc(&body, ']');
+    }
     if (facts.n) {
         buf_addc(&body, ',');
         buf_add_str(&body, facts);
     }
     buf_addc(&body, '}');
     session_put(s, EV_RESULT, cv->intent_seq ? cv->intent_seq : cv->answer_seq, FROM_TOOL, &body);
+}
+
+/* The result of a tool that has run. Whoever writes its calls should know what had to be mended. */
+static void put_outcome(struct running *run)
+{
+    if (run->mended.n) {
+        struct buf *text = &run->result.text;
+
+        buf_addf(text, "%s[the arguments were mended: %s]", text->n && text->p[text->n - 1] != '\n' ? "\n" : "", run->mended.p);
+        js_add_str(&run->result.facts, "mended", buf_str(&run->mended));
+    }
+    put_result(run->session, run->view, &run->result);
 }
 
 /* For results that rein words itself. */
@@ -89,6 +115,13 @@ static void put_simple(struct session *s, const struct call_view *cv, enum outco
     buf_adds(&res.text, text);
     put_result(s, cv, &res);
     buf_done(&res.text);
+}
+
+static const struct tool *tool_of(const struct session *s, const struct call_view *cv)
+{
+    const struct harness_tool *ht = harness_tool(s->with.harness, str_of(cv->name));
+
+    return ht ? ht->tool : NULL;
 }
 
 void calls_close(struct session *s, const char *why)
@@ -106,7 +139,7 @@ static void put_ask(struct session *s, const struct call_view *cv, const char *k
     struct buf body = {0};
     char name[CALL_NAME_MAX];
 
-    call_title(harness_tool(s->with.harness, str_of(cv->name)), cv->name, args, &title);
+    call_title(tool_of(s, cv), cv->name, args, &title);
     buf_addc(&body, '{');
     js_add_text(&body, "call", call_name(cv, name));
     js_add_text(&body, "kind", kind);
@@ -121,38 +154,32 @@ static void put_ask(struct session *s, const struct call_view *cv, const char *k
 }
 
 /* The tool and the arguments of a call, or false with the call closed by a result that tells the model what is wrong. */
-static bool understand(struct session *s, struct call_view *cv, const struct tool **ret_tool, json_t **ret_args)
+static bool understand(struct session *s, struct call_view *cv, const struct tool **ret_tool, json_t **ret_args, struct buf *mended)
 {
-    struct str text = cv->args_len ? (struct str){ cv->args, cv->args_len } : LIT("{}");
+    const struct harness_tool *ht = harness_tool(s->with.harness, str_of(cv->name));
     cleanup(buf_done) struct buf say = {0};
-    struct err e = {0};
-    json_t *args = NULL;
 
-    *ret_tool = harness_tool(s->with.harness, str_of(cv->name));
+    *ret_args = NULL;
+    buf_adds(&say, "Not run: ");
     if (cv->index > CALLS_MAX) {
-        buf_addf(&say, "Not run: an answer may hold at most %d calls.", CALLS_MAX);
+        buf_addf(&say, "an answer may hold at most %d calls.", CALLS_MAX);
     } else if (s->view.cut) {
-        buf_adds(&say, "Not run: the answer was cut off at its token limit, so this call may be incomplete. Repeat it in "
-                       "smaller steps.");
-    } else if (!*ret_tool) {
-        buf_adds(&say, "Not run: there is no tool \"");
+        buf_adds(&say, "the answer was cut off at its token limit, so this call may be incomplete. Repeat it in smaller steps.");
+    } else if (!ht) {
+        buf_adds(&say, "there is no tool \"");
         utf8_add_clean(&say, str_head(str_of(cv->name), QUOTE_MAX));
         buf_adds(&say, "\". The tools are:");
         for (size_t i = 0; i < s->with.harness->ntools; i++)
             buf_addf(&say, " %s", s->with.harness->tools[i].tool->name);
-    } else if (js_parse(text, &args, &e) < 0 || !json_is_object(args)) {
-        buf_addf(&say, "Not run: the arguments are not a JSON object (%s). They were: ", args ? "another type" : e.msg);
-        utf8_add_clean(&say, str_head(text, utf8_cut(text, QUOTE_MAX)));
-        if (text.n > QUOTE_MAX)
-            buf_adds(&say, "...");
+    } else {
+        struct args_form form = { ht->schema, ht->tool->effect == EFFECT_PURE };
+
+        *ret_tool = ht->tool;
+        *ret_args = args_read((struct str){ cv->args, cv->args_len }, &form, mended, &say);
     }
-    if (say.n) {
-        json_decref(args);
+    if (!*ret_args)
         put_simple(s, cv, OUT_ERROR, say.p);
-        return false;
-    }
-    *ret_args = args;
-    return true;
+    return *ret_args;
 }
 
 /* Asks about every call of the answer that has to be asked about, so that a person can answer them together. */
@@ -161,10 +188,11 @@ static void ask_all(struct session *s)
     for (size_t i = 0; i < s->view.ncalls; i++) {
         struct call_view *cv = &s->view.calls[i];
         cleanup(json_unrefp) json_t *args = NULL;
+        cleanup(buf_done) struct buf mended = {0};
         const struct tool *tool;
         const char *why;
 
-        if (cv->state == CALL_NEW && !cv->allowed && understand(s, cv, &tool, &args) &&
+        if (cv->state == CALL_NEW && !cv->allowed && understand(s, cv, &tool, &args, &mended) &&
             policy_check(&s->view, tool_effect(tool, args), &why) == POLICY_ASK)
             put_ask(s, cv, "approve", args, why, NULL);
     }
@@ -201,7 +229,7 @@ static CO int start(struct running *run, const char *by, bool *ret_started)
     if (r < 0)
         return r;
     if (run->result.outcome != OUT_OPEN) {
-        put_result(run->session, run->view, &run->result);
+        put_outcome(run);
         return 0;
     }
     put_intent(run, by);
@@ -220,7 +248,7 @@ static CO int act(void *arg)
     }
     if (run->result.outcome == OUT_OPEN)
         run->result.outcome = OUT_ERROR;
-    put_result(run->session, run->view, &run->result);
+    put_outcome(run);
     return r;
 }
 
@@ -271,7 +299,8 @@ CO int calls_run(struct session *s, struct err *e)
     for (size_t i = 0; i < s->view.ncalls && r == 0; i++) {
         struct call_view *cv = &s->view.calls[i];
         const struct tool *tool;
-        json_t *args = NULL;
+        cleanup(buf_done) struct buf mended = {0};
+        json_t *args;
         const char *why = "a person allowed it";
         enum effect effect;
         bool started;
@@ -284,7 +313,7 @@ CO int calls_run(struct session *s, struct err *e)
             put_decided(s, cv);
             continue;
         }
-        if (!understand(s, cv, &tool, &args))
+        if (!understand(s, cv, &tool, &args, &mended))
             continue;
         effect = tool_effect(tool, args);
         if (!cv->allowed && policy_check(&s->view, effect, &why) == POLICY_ASK) {
@@ -297,7 +326,7 @@ CO int calls_run(struct session *s, struct err *e)
             json_decref(args);
             break;
         }
-        runs[n] = running_new(s, cv, tool, args);
+        runs[n] = running_new(s, cv, tool, args, &mended);
         r = start(runs[n], why, &started);
         if (r < 0 || !started) {
             running_free(runs[n]);
@@ -317,20 +346,22 @@ CO int calls_run(struct session *s, struct err *e)
 /* Finds out what became of a call that was begun elsewhere: `foreign`, by another session, from which this one was forked. */
 static CO int settle(struct session *s, struct call_view *cv, bool foreign, struct running **ret)
 {
+    const struct harness_tool *ht = harness_tool(s->with.harness, str_of(cv->name));
     cleanup(json_unrefp) json_t *intent = NULL;
-    const struct tool *tool = harness_tool(s->with.harness, str_of(cv->name));
+    cleanup(buf_done) struct buf mended = {0}, say = {0};
     struct running *run;
     json_t *args = NULL;
 
-    js_parse((struct str){ cv->args, cv->args_len }, &args, NULL);
+    if (ht)
+        args = args_read((struct str){ cv->args, cv->args_len }, &(struct args_form){ ht->schema, false }, &mended, &say);
     js_parse(str_of(cv->intent), &intent, NULL);
-    *ret = run = running_new(s, cv, tool, args);
+    *ret = run = running_new(s, cv, args ? ht->tool : NULL, args, &mended);
     snprintf(run->key, sizeof(run->key), "%.*s", STR(js_str(intent, "key")));
     run->call.planned = json_incref(json_object_get(intent, "plan"));
     run->call.same_life = *env_life(run->call.env) && str_is(js_str(intent, "life"), env_life(run->call.env));
     run->call.foreign = foreign;
-    if (tool && tool->settle)
-        return tool->settle(&run->call);
+    if (run->call.tool && run->call.tool->settle)
+        return run->call.tool->settle(&run->call);
     run->result.outcome = OUT_UNKNOWN;
     buf_adds(&run->result.text, "it was started, and this rein cannot look what became of it");
     return 0;
@@ -346,7 +377,7 @@ static CO int recover_one(struct session *s, struct call_view *cv)
     if (run->result.outcome == OUT_UNKNOWN)
         put_ask(s, cv, "decide", run->call.args, run->result.text.p, &run->result.facts);
     else
-        put_result(s, cv, &run->result);
+        put_outcome(run);
     return 0;
 }
 
@@ -378,7 +409,7 @@ CO int calls_forked(struct session *s)
             put_simple(s, cv, OUT_UNKNOWN, "This session was forked while the call ran. What became of it is not known here: do "
                                            "not assume that it took effect, check.");
         else if (r == 0)
-            put_result(s, cv, &run->result);
+            put_outcome(run);
     }
     return r;
 }

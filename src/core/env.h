@@ -26,7 +26,21 @@ struct env_write {
     struct str path;
     const struct hash *expect;      /* content that is to be replaced; NULL: the file must not exist yet */
     struct str data;
+    struct str like;                /* a file that must not exist yet gets the mode and owner of this one; {NULL, 0}: none */
     const char *key;
+};
+
+/* A directory's entry. */
+struct env_entry {
+    char *name;
+    char type;              /* - file, d directory, l link, ? something else */
+    int64_t size;           /* bytes, of a file */
+};
+
+struct env_entries {
+    struct env_entry *v;    /* by name */
+    size_t n, cap;
+    bool more;              /* there are more than ENV_ENTRIES_MAX */
 };
 
 struct env_command {
@@ -77,6 +91,8 @@ struct env_ops {
                    struct err *);
     CO int (*look)(struct env *, struct str path, struct env_stat *st, struct hash *ret, struct err *);
     CO int (*write)(struct env *, const struct env_write *, struct err *);
+    CO int (*remove)(struct env *, struct str path, const struct hash *expect, struct err *);
+    CO int (*list)(struct env *, struct str path, struct env_entries *, struct err *);
     CO int (*tidy)(struct env *, struct str path, const char *key, struct err *);
     int (*ready)(struct env *, const struct env_command *, struct env_ready **ret, struct err *);
     CO int (*run)(struct env_ready *, struct env_outcome *, struct err *);
@@ -99,6 +115,8 @@ struct env {
 };
 
 #define ENV_JOB_TEXT_MAX ((size_t)60 << 10)
+
+#define ENV_ENTRIES_MAX 100000
 
 /* Largest file that may be read whole, edited or written. */
 #define ENV_FILE_MAX ((size_t)16 << 20)
@@ -124,6 +142,27 @@ static inline CO int env_look(struct env *v, struct str path, struct env_stat *s
 static inline CO int env_write(struct env *v, const struct env_write *w, struct err *e)
 {
     return v->ops->write(v, w, e);
+}
+
+/* Removes a file, durable when it returns 0. -ESTALE when its content is not what was expected; -ELOOP for a link; -EUCLEAN as
+ * env_write. Not cut short by cancellation. */
+static inline CO int env_remove(struct env *v, struct str path, const struct hash *expect, struct err *e)
+{
+    return v->ops->remove(v, path, expect, e);
+}
+
+/* What is in a directory, sorted. The caller ends it with env_entries_done. */
+static inline CO int env_list(struct env *v, struct str path, struct env_entries *ret, struct err *e)
+{
+    return v->ops->list(v, path, ret, e);
+}
+
+static inline void env_entries_done(struct env_entries *l)
+{
+    for (size_t i = 0; i < l->n; i++)
+        free(l->v[i].name);
+    free(l->v);
+    *l = (struct env_entries){0};
 }
 
 /* After a crash: removes what a write of that key may have left (NULL: nothing), and makes durable what it had done. */

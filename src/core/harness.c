@@ -1,6 +1,7 @@
 #include "core/harness.h"
 
 #include "base/clock.h"
+#include "base/schema.h"
 #include "base/yaml.h"
 
 #include <dirent.h>
@@ -145,6 +146,12 @@ static int read_tool(const struct folder *f, struct str name, struct harness_too
             return err_set(e, -EBADMSG, "%s: \"%s\" is missing", path, keys[i]);
         json_object_set(out, keys[i], v);
     }
+    ret->schema = json_incref(json_object_get(in, "parameters"));
+    if (schema_types(ret->schema) != SCHEMA_OBJECT)
+        return err_set(e, -EBADMSG, "%s: \"parameters\" is not the schema of an object", path);
+    r = schema_known(ret->schema, e);
+    if (r < 0)
+        return err_prefix(e, r, "%s: ", path);
     ret->json = json_dumps(out, JSON_COMPACT | JSON_PRESERVE_ORDER);
     return 0;
 }
@@ -187,10 +194,9 @@ static int read_harness(const struct folder *f, struct harness *h, struct err *e
     list = json_object_get(y, "tools");
     h->tools = xcalloc(json_array_size(list), sizeof(*h->tools));
     json_array_foreach(list, i, item) {
-        r = read_tool(f, str_of(json_string_value(item)), &h->tools[h->ntools], e);
+        r = read_tool(f, str_of(json_string_value(item)), &h->tools[h->ntools++], e);
         if (r < 0)
             return r;
-        h->ntools++;
     }
     limits = json_object_get(y, "limits");
     h->limits.steps = js_int(limits, "steps", 0);
@@ -234,8 +240,10 @@ void harness_free(struct harness *h)
 {
     if (!h)
         return;
-    for (size_t i = 0; i < h->ntools; i++)
+    for (size_t i = 0; i < h->ntools; i++) {
+        json_decref(h->tools[i].schema);
         free(h->tools[i].json);
+    }
     free(h->tools);
     free(h->system);
     free(h->source);
@@ -268,10 +276,20 @@ char *harness_system(const struct harness *h, const char *cwd, int64_t created)
     return buf_take(&out);
 }
 
-const struct tool *harness_tool(const struct harness *h, struct str name)
+const struct harness_tool *harness_tool(const struct harness *h, struct str name)
 {
+    static const struct str prefix = { "functions.", 10 };
+    ssize_t mark = str_find(name, LIT("<"), 0);
+
+    name = str_head(name, mark > 0 ? (size_t)mark : name.n);
+    while (name.n && strchr(" \t\r\n", name.p[name.n - 1]))
+        name.n--;
+    while (name.n && strchr(" \t\r\n", name.p[0]))
+        name = str_from(name, 1);
+    if (name.n > prefix.n && memcmp(name.p, prefix.p, prefix.n) == 0)
+        name = str_from(name, prefix.n);
     for (size_t i = 0; i < h->ntools; i++)
-        if (str_is(name, h->tools[i].tool->name))
-            return h->tools[i].tool;
+        if (strlen(h->tools[i].tool->name) == name.n && strncasecmp(h->tools[i].tool->name, name.p, name.n) == 0)
+            return &h->tools[i];
     return NULL;
 }

@@ -16,6 +16,7 @@
 
 struct harness_tool {
     const struct tool *tool;
+    json_t *schema;             /* of its parameters: an object, of keywords that are checked */
     char *json;                 /* {"name":...,"description":...,"parameters":...}, one line */
 };
 
@@ -39,8 +40,8 @@ void harness_free(struct harness *h);           /* takes NULL */
 /* The system prompt with its blanks filled in. Caller frees. */
 char *harness_system(const struct harness *h, const char *cwd, int64_t created);
 
-/* The tool as this harness offers it, or NULL. */
-const struct tool *harness_tool(const struct harness *h, struct str name);
+/* The tool that a model means by a name, or NULL: case, a leading "functions." and marks of chat templates do not count. */
+const struct harness_tool *harness_tool(const struct harness *h, struct str name);
 
 /* Files compiled in: path below harness/, bytes. Made by the build. */
 struct asset {

@@ -43,15 +43,16 @@ void result_ok(struct result *res)
     res->outcome = OUT_OK;
 }
 
-void result_file(struct result *res, const char *path, const struct hash *h)
+void result_file(struct result *res, const char *path, const struct hash *h, const char *charset)
 {
     char hex[HASH_HEX];
 
-    js_key(&res->facts, "file");
-    buf_addc(&res->facts, '{');
-    js_add_text(&res->facts, "path", path);
-    js_add_text(&res->facts, "hash", hash_hex(h, hex));
-    buf_addc(&res->facts, '}');
+    buf_adds(&res->files, res->files.n ? ",{" : "{");
+    js_add_text(&res->files, "path", path);
+    if (h)
+        js_add_text(&res->files, "hash", hash_hex(h, hex));
+    js_add_text(&res->files, "charset", charset);
+    buf_addc(&res->files, '}');
 }
 
 void result_ends(struct result *res, struct str head, struct str tail, int64_t left_out, const char *hint)

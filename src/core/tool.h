@@ -38,12 +38,16 @@ enum outcome {
 const char *outcome_name(enum outcome o);
 const char *effect_name(enum effect e);
 
+/* How text begins that stands in place of a secret. It never reaches a file. */
+#define REDACTED "[redacted by rein"
+
 struct harness;
 
 struct result {
     enum outcome outcome;
     struct buf text;        /* for the model; bounded before it enters the log */
-    struct buf facts;       /* JSON members for the log, begun with '{' and not closed: {"file":...,"exit":0 */
+    struct buf facts;       /* JSON members for the log, begun with '{' and not closed: {"exit":0 */
+    struct buf files;       /* JSON objects for the log, one after the other, of content that the model has seen */
 };
 
 struct call {
@@ -89,8 +93,9 @@ static inline enum effect tool_effect(const struct tool *t, const json_t *args)
 int result_fail(struct result *res, int r, const char *fmt, ...) printf_fmt(3, 4);
 void result_ok(struct result *res);
 
-/* Records content the model has now seen: view_known() will find it. */
-void result_file(struct result *res, const char *path, const struct hash *h);
+/* Records content the model has now seen: view_known() will find it. `h` NULL: the file is gone. `charset`: what it is in, NULL for
+ * UTF-8. */
+void result_file(struct result *res, const char *path, const struct hash *h, const char *charset);
 
 /* Appends text to the result with its middle taken out when it is longer than head + tail bytes, cut at characters and
  * preferably at lines; the cut says what is missing and how to get it (`hint`, may be NULL). */

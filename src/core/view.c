@@ -60,12 +60,18 @@ static void jobs_clear(struct view *v)
     v->njobs = v->jobs_cap = 0;
 }
 
+static void known_done(struct known_file *f)
+{
+    free(f->path);
+    free(f->charset);
+}
+
 void view_done(struct view *v)
 {
     calls_clear(v);
     jobs_clear(v);
     for (size_t i = 0; i < v->nfiles; i++)
-        free(v->files[i].path);
+        known_done(&v->files[i]);
     free(v->files);
     for (size_t i = 0; i < v->norigins; i++)
         free(v->origins[i].id);
@@ -123,12 +129,12 @@ static size_t file_slot(const struct view *v, const char *path, bool *found)
     return lo;
 }
 
-const struct hash *view_known(const struct view *v, const char *path)
+const struct known_file *view_known(const struct view *v, const char *path)
 {
     bool found;
     size_t at = file_slot(v, path, &found);
 
-    return found ? &v->files[at].hash : NULL;
+    return found ? &v->files[at] : NULL;
 }
 
 struct job_view *view_job(const struct view *v, struct str id)
@@ -173,16 +179,35 @@ static void know_file(struct view *v, const json_t *file)
     bool found;
     size_t at;
 
-    if (!path.p || !hash_from_hex(js_str(file, "hash"), &h))
+    if (!path.p)
         return;
     at = file_slot(v, path.p, &found);
+    if (!hash_from_hex(js_str(file, "hash"), &h)) {
+        if (found) {
+            known_done(&v->files[at]);
+            memmove(&v->files[at], &v->files[at + 1], (--v->nfiles - at) * sizeof(*v->files));
+        }
+        return;
+    }
     if (!found) {
         GROW(v->files, v->nfiles, v->files_cap);
         memmove(&v->files[at + 1], &v->files[at], (v->nfiles - at) * sizeof(*v->files));
-        v->files[at].path = str_dup(path);
+        v->files[at] = (struct known_file){ .path = str_dup(path) };
         v->nfiles++;
     }
     v->files[at].hash = h;
+    clear(&v->files[at].charset);
+    put(&v->files[at].charset, js_str(file, "charset"));
+}
+
+static void know_files(struct view *v, const json_t *result)
+{
+    const json_t *file;
+    size_t i;
+
+    know_file(v, json_object_get(result, "file"));      /* as older logs have it */
+    json_array_foreach(json_object_get(result, "files"), i, file)
+        know_file(v, file);
 }
 
 /* A drive of the session begins, or a person spoke: what ended it before counts no more. */
@@ -369,7 +394,7 @@ int view_fold(struct view *v, const struct event *ev, const json_t *b, struct er
             v->results++;
             v->bytes_since += (int64_t)ev->body.n;
         }
-        know_file(v, json_object_get(b, "file"));
+        know_files(v, b);
         know_job(v, json_object_get(b, "job"));
         v->unsynced |= !js_bool(b, "synced", true);
         break;

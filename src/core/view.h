@@ -55,6 +55,7 @@ struct limits {
 struct known_file {
     char *path;
     struct hash hash;
+    char *charset;              /* what it is read and written in, when that is not UTF-8; else NULL */
 };
 
 /* A command that goes on between calls. */
@@ -132,7 +133,7 @@ struct job_view *view_job(const struct view *v, struct str id);
 /* The session that wrote an event, `own` unless the event is from before a fork. */
 const char *view_writer(const struct view *v, uint64_t seq, const char *own);
 
-/* The content of a file that the model saw last, or NULL. */
-const struct hash *view_known(const struct view *v, const char *path);
+/* What the model saw last of a file, or NULL. */
+const struct known_file *view_known(const struct view *v, const char *path);
 
 const char *end_name(enum end_state end);

@@ -16,6 +16,7 @@
 #include "base/path.h"
 #include "rt/offload.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/openat2.h>
@@ -62,6 +63,8 @@ struct file_job {
     size_t max;
     struct buf out;
     struct str data;
+    char *like;
+    struct env_entries entries;
     struct env_stat st;
     struct hash hash;
     bool expects, cached;               /* cached: nothing may block, -EAGAIN instead */
@@ -78,6 +81,8 @@ static void file_job_free(struct job *job)
     free(j->path);
     free(j->rel);
     free(j->temp);
+    free(j->like);
+    env_entries_done(&j->entries);
     buf_done(&j->out);
     free(j);
 }
@@ -299,6 +304,7 @@ static int write_file(struct file_job *j)
     cleanup(closep) int dir = -1, fd = -1;
     struct stat old, now;
     struct hash hash;
+    bool like = false;
     int r;
 
     fd = open_file(j);
@@ -325,7 +331,12 @@ static int write_file(struct file_job *j)
     if (fd >= 0 && (fstatat(dir, name, &now, AT_SYMLINK_NOFOLLOW) < 0 || now.st_ino != old.st_ino ||
                     now.st_dev != old.st_dev))
         return err_set(&j->e, -ESTALE, "%s was replaced by someone else just now", j->path);
-    r = write_temp(j, dir, fd >= 0 ? &old : NULL);
+    if (fd < 0 && j->like) {
+        cleanup(closep) int other = openat2_beneath(j->root_fd, j->like, O_PATH, 0, 0);
+
+        like = other >= 0 && fstat(other, &old) == 0;
+    }
+    r = write_temp(j, dir, fd >= 0 || like ? &old : NULL);
     if (r == 0 && fd >= 0 && renameat(dir, j->temp, dir, name) < 0)
         r = say(j, -errno, "cannot replace ");
     if (r == 0 && fd < 0 && renameat2(dir, j->temp, dir, name, RENAME_NOREPLACE) < 0)
@@ -347,6 +358,86 @@ static void write_run(struct job *job)
     struct file_job *j = container_of(job, struct file_job, job);
 
     j->result = write_file(j);
+}
+
+static int remove_file(struct file_job *j)
+{
+    cleanup(freep) char *name = NULL;
+    cleanup(closep) int dir = -1, fd = openat2_beneath(j->root_fd, j->rel, O_PATH | O_NOFOLLOW, 0, 0);
+    struct stat st, now;
+    struct hash hash;
+    int r;
+
+    if (fd < 0)
+        return fd == -ENOENT ? err_set(&j->e, -ESTALE, "%s is gone", j->path) : say(j, fd, "");
+    if (fstat(fd, &st) < 0)
+        return say(j, -errno, "");
+    if (S_ISLNK(st.st_mode))
+        return err_set(&j->e, -ELOOP, "%s is a link", j->path);
+    close(fd);
+    fd = open_file(j);
+    if (fd < 0)
+        return fd;
+    r = hash_file(j, fd, &hash);
+    if (r < 0)
+        return r;
+    if (!hash_eq(&hash, &j->hash))
+        return err_set(&j->e, -ESTALE, "%s was changed by someone else just now", j->path);
+    dir = open_parent(j, false, &name);
+    if (dir < 0)
+        return dir;
+    if (fstatat(dir, name, &now, AT_SYMLINK_NOFOLLOW) < 0 || now.st_ino != st.st_ino || now.st_dev != st.st_dev)
+        return err_set(&j->e, -ESTALE, "%s was replaced by someone else just now", j->path);
+    if (unlinkat(dir, name, 0) < 0)
+        return say(j, -errno, "cannot remove ");
+    return fsync(dir) < 0 ? err_set(&j->e, -EUCLEAN, "%s was removed, but its directory could not be synced (%s): a power failure "
+                                    "may bring it back", j->path, strerror(errno)) : 0;
+}
+
+static void remove_run(struct job *job)
+{
+    struct file_job *j = container_of(job, struct file_job, job);
+
+    j->result = remove_file(j);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const struct env_entry *)a)->name, ((const struct env_entry *)b)->name);
+}
+
+static void list_run(struct job *job)
+{
+    struct file_job *j = container_of(job, struct file_job, job);
+    struct env_entries *l = &j->entries;
+    int fd = openat2_beneath(j->root_fd, j->rel, O_RDONLY | O_DIRECTORY, 0, 0);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    struct dirent *de;
+
+    if (!dir) {
+        j->result = say(j, fd < 0 ? fd : -errno, "");
+        return;
+    }
+    while ((de = readdir(dir))) {
+        struct stat st = {0};
+        bool is_dir, is_link, is_file;
+
+        if (strcmp(de->d_name, ".") == 0 || strcmp(de->d_name, "..") == 0)
+            continue;
+        if (l->n == ENV_ENTRIES_MAX) {
+            l->more = true;
+            break;
+        }
+        fstatat(fd, de->d_name, &st, AT_SYMLINK_NOFOLLOW);
+        is_dir = S_ISDIR(st.st_mode);
+        is_link = S_ISLNK(st.st_mode);
+        is_file = S_ISREG(st.st_mode);
+        GROW(l->v, l->n, l->cap);
+        l->v[l->n++] = (struct env_entry){ xstrdup(de->d_name), is_dir ? 'd' : is_link ? 'l' : is_file ? '-' : '?', st.st_size };
+    }
+    closedir(dir);
+    if (l->n)
+        qsort(l->v, l->n, sizeof(*l->v), by_name);
 }
 
 static void tidy_run(struct job *job)
@@ -468,9 +559,47 @@ static CO int local_write(struct env *v, const struct env_write *w, struct err *
     j->expects = w->expect != NULL;
     if (w->expect)
         j->hash = *w->expect;
+    if (w->like.p) {
+        cleanup(freep) char *full = path_resolve(local(v)->root, w->like);
+        const char *rel;
+
+        if (path_beneath(local(v)->root, full, &rel))
+            j->like = xstrdup(rel);
+    }
     fiber_shield();                     /* it borrows the data, and it has to be known whether it happened */
     r = file_job_do(j, "a file to be written", e);
     fiber_unshield();
+    job_free(&j->job);
+    return r;
+}
+
+static CO int local_remove(struct env *v, struct str path, const struct hash *expect, struct err *e)
+{
+    struct file_job *j;
+    int r = file_job_new(local(v), path, remove_run, &j, e);
+
+    if (r < 0)
+        return r;
+    j->hash = *expect;
+    fiber_shield();
+    r = file_job_do(j, "a file to be removed", e);
+    fiber_unshield();
+    job_free(&j->job);
+    return r;
+}
+
+static CO int local_list(struct env *v, struct str path, struct env_entries *ret, struct err *e)
+{
+    struct file_job *j;
+    int r = file_job_new(local(v), path, list_run, &j, e);
+
+    if (r < 0)
+        return r;
+    r = file_job_do(j, "a directory to be read", e);
+    if (r == -ECANCELED)
+        return r;
+    *ret = j->entries;
+    j->entries = (struct env_entries){0};
     job_free(&j->job);
     return r;
 }
@@ -509,7 +638,8 @@ static void local_free(struct env *v)
 }
 
 static const struct env_ops ops = {
-    .read = local_read, .look = local_look, .write = local_write, .tidy = local_tidy, .ready = local_ready, .run = local_run,
+    .read = local_read, .look = local_look, .write = local_write, .remove = local_remove, .list = local_list, .tidy = local_tidy,
+        .ready = local_ready, .run = local_run,
     .job_start = local_job_start, .job_look = local_job_look, .job_send = local_job_send, .job_sent = local_job_sent,
     .drop = local_drop, .settle = local_settle, .output = local_output, .resolve = local_resolve, .life = local_life,
     .free = local_free,

@@ -2,6 +2,8 @@
  * messages, so that a body only grows at its end. */
 #include "provider/encode.h"
 
+#include "core/args.h"
+
 int encode_chat_head(const struct model *m, const struct harness *h, const char *system, struct buf *out)
 {
     buf_addc(out, '{');
@@ -29,10 +31,8 @@ static void add_calls(const struct msg *m, struct buf *out)
     buf_addc(out, '[');
     for (size_t i = 0; i < m->ncalls; i++) {
         const struct msg_call *c = &m->calls[i];
-        json_t *args = NULL;
-        bool object = js_parse(c->args, &args, NULL) == 0 && json_is_object(args);
+        cleanup(buf_done) struct buf args = {0};
 
-        json_decref(args);
         buf_adds(out, i ? ",{" : "{");
         js_add_str(out, "id", c->id);
         js_add_text(out, "type", "function");
@@ -41,7 +41,8 @@ static void add_calls(const struct msg *m, struct buf *out)
         js_add_str(out, "name", c->name);
         /* Services parse the arguments of the history and refuse the whole request for broken ones; what was broken stands
          * in the call's result. */
-        js_add_str(out, "arguments", object ? c->args : LIT("{}"));
+        args_for_history(c->args, &args);
+        js_add_str(out, "arguments", buf_str(&args));
         buf_adds(out, "}}");
     }
     buf_addc(out, ']');

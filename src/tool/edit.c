@@ -1,8 +1,8 @@
 /* edit.c - exact replacements in one file, all of them or none.
  *
- * Every edit is looked for in the file as it is, and the spans may not overlap; so the order of edits does not matter.
- * Only the bytes of the spans change. Models write LF: where the file's line ends are CRLF around the place, the old text
- * is also looked for with CRLF, and the new text is given CRLF. */
+ * Every edit is looked for in the file's text as it is, and the spans may not overlap; so the order of edits does not matter.
+ * Only the bytes of the spans change, whatever the file is encoded in. Models write LF: where the file's line ends are CRLF around
+ * the place, the old text is also looked for with CRLF, and the new text is given CRLF. */
 #include "base/utf8.h"
 #include "tool/file.h"
 
@@ -56,11 +56,7 @@ static struct str with_crlf(struct spans *s, struct str text)
     struct buf out = { .max = ENV_FILE_MAX * 2 };
     struct str r;
 
-    for (size_t i = 0; i < text.n; i++) {
-        if (text.p[i] == '\n' && (i == 0 || text.p[i - 1] != '\r'))
-            buf_addc(&out, '\r');
-        buf_addc(&out, text.p[i]);
-    }
+    add_crlf(&out, text);
     r.n = out.n;
     GROW(s->owned, s->nowned, s->owned_cap);
     r.p = s->owned[s->nowned++] = buf_take(&out);
@@ -161,17 +157,17 @@ static int missed(struct call *c, const struct change *ch, size_t i, struct str 
     cleanup(buf_done) struct buf say = {0};
 
     buf_addf(&say, "edit: the old text of edit %zu does not occur in %s; nothing was changed.", i + 1, ch->path);
-    add_candidates(&say, buf_str(&ch->old), old);
+    add_candidates(&say, ch->was.text, old);
     return result_fail(c->result, -ENOENT, "%s", say.p);
 }
 
 static int ambiguous(struct call *c, const struct change *ch, size_t i, struct str old)
 {
     cleanup(buf_done) struct buf say = {0};
-    struct str file = buf_str(&ch->old);
+    struct str file = ch->was.text;
     size_t n = 0;
 
-    for (ssize_t at = 0; (at = str_find(file, old, (size_t)at)) >= 0; at += (ssize_t)old.n)
+    for (ssize_t at = 0; (at = str_find(file, old, (size_t)at)) >= 0; at++)
         if (n++ < PLACES_SHOWN)
             buf_addf(&say, "%s%zu", n > 1 ? ", " : "", line_of(file, (size_t)at));
     return result_fail(c->result, -ENOTUNIQ, "edit: the old text of edit %zu occurs %zu times in %s (lines %s%s); nothing was "
@@ -182,7 +178,7 @@ static int ambiguous(struct call *c, const struct change *ch, size_t i, struct s
 /* Finds the places of one edit. 0, or 1 with the call closed. */
 static int find(struct call *c, const struct change *ch, size_t i, const json_t *edit, struct spans *s)
 {
-    struct str file = buf_str(&ch->old), old = js_str(edit, "old"), new = js_str(edit, "new");
+    struct str file = ch->was.text, old = js_str(edit, "old"), new = js_str(edit, "new");
     bool all = js_bool(edit, "all", false);
     size_t places = 0;
 
@@ -194,7 +190,8 @@ static int find(struct call *c, const struct change *ch, size_t i, const json_t 
         return result_fail(c->result, -EINVAL, "edit: edit %zu changes nothing: old and new are the same", i + 1) + 1;
     if (str_find(file, old, 0) < 0 && memchr(old.p, '\n', old.n))
         old = with_crlf(s, old);
-    for (ssize_t at = 0; (at = str_find(file, old, (size_t)at)) >= 0; at += (ssize_t)old.n) {
+    /* Where one place is wanted, those that overlap count too. */
+    for (ssize_t at = 0; (at = str_find(file, old, (size_t)at)) >= 0; at += all ? (ssize_t)old.n : 1) {
         struct str put = memchr(new.p, '\n', new.n) && crlf_at(file, (size_t)at) ? with_crlf(s, new) : new;
 
         if (places++ && !all)
@@ -212,39 +209,45 @@ static int by_place(const void *a, const void *b)
     return x->at < y->at ? -1 : x->at > y->at;
 }
 
-/* Puts the new text together. False with the call closed when two spans overlap. */
-static bool apply(struct call *c, struct change *ch, struct spans *s)
+static ssize_t lines_in(struct str text)
 {
-    struct str file = buf_str(&ch->old);
-    size_t at = 0;
+    return (ssize_t)line_of(text, text.n) - 1;
+}
+
+/* Puts the new content together. False with the call closed when two spans overlap, or it cannot be written. */
+static bool apply(struct call *c, struct change *ch, struct spans *s, struct buf *note)
+{
+    struct str file = ch->was.text;
+    size_t done = 0, at = 0;            /* in the bytes, in the text */
+    ssize_t shift = 0;                  /* lines that the edits so far have added */
 
     qsort(s->v, s->n, sizeof(*s->v), by_place);
-    buf_addf(&ch->note, "Edited %s: %zu replacement%s at line", ch->path, s->n, s->n == 1 ? "" : "s");
+    buf_addf(note, "Edited %s: %zu replacement%s at line", ch->path, s->n, s->n == 1 ? "" : "s");
     for (size_t i = 0; i < s->n; i++) {
-        if (s->v[i].at < at) {
+        const struct span *span = &s->v[i];
+
+        if (span->at < at) {
             result_fail(c->result, -EINVAL, "edit: two edits change the same text at line %zu; nothing was changed. Join them "
-                        "into one.", line_of(file, s->v[i].at));
+                        "into one.", line_of(file, span->at));
             return false;
         }
-        buf_add(&ch->new, file.p + at, s->v[i].at - at);
+        if (!change_keep(c, ch, done, decoded_byte(&ch->was, span->at)) || !change_add(c, ch, span->new))
+            return false;
+        at = span->at + span->n;
+        done = decoded_byte(&ch->was, at);
         if (i < PLACES_SHOWN)
-            buf_addf(&ch->note, "%s %zu", i ? "," : "", line_of(buf_str(&ch->new), ch->new.n));
-        buf_add_str(&ch->new, s->v[i].new);
-        at = s->v[i].at + s->v[i].n;
+            buf_addf(note, "%s %zd", i ? "," : "", (ssize_t)line_of(file, span->at) + shift);
+        shift += lines_in(span->new) - lines_in(str_head(str_from(file, span->at), span->n));
     }
-    buf_add(&ch->new, file.p + at, file.n - at);
-    buf_adds(&ch->note, s->n > PLACES_SHOWN ? ", ..." : ".");
-    if (buf_err(&ch->new) < 0) {
-        result_fail(c->result, -E2BIG, "edit: %s would grow above %zu MiB", ch->path, ENV_FILE_MAX >> 20);
-        return false;
-    }
-    return true;
+    buf_adds(note, s->n > PLACES_SHOWN ? ", ..." : ".");
+    return change_keep(c, ch, done, ch->old.n);
 }
 
 static CO int edit_prepare(struct call *c)
 {
     cleanup(spans_done) struct spans s = {0};
     const json_t *edits = json_object_get(c->args, "edits"), *edit;
+    struct changes *all = changes_new(c);
     struct change *ch;
     struct str path;
     size_t i;
@@ -254,19 +257,24 @@ static CO int edit_prepare(struct call *c)
         return 0;
     if (!json_is_array(edits) || json_array_size(edits) == 0 || json_array_size(edits) > EDITS_MAX)
         return result_fail(c->result, -EINVAL, "edit needs \"edits\", a list of 1 to %d objects with old and new", EDITS_MAX);
-    r = change_load(c, path, &ch);
+    r = change_load(c, all, path, &ch);
     if (r < 0 || !ch)
         return r;
     if (!ch->existed)
         return result_fail(c->result, -ENOENT, "edit: %s does not exist; use write to create it", ch->path);
-    if (memchr(buf_str(&ch->old).p, 0, MIN(ch->old.n, (size_t)8192)))
+    if (ch->binary)
         return result_fail(c->result, -EINVAL, "edit: %s is a binary file; nothing was changed", ch->path);
     json_array_foreach(edits, i, edit)
         if (find(c, ch, i, edit, &s) != 0)
             return 0;
-    if (apply(c, ch, &s))
-        change_plan(c, ch);
+    if (apply(c, ch, &s, &all->note))
+        changes_plan(c, all);
     return 0;
+}
+
+static CO int edit_settle(struct call *c)
+{
+    return changes_settle(c, NULL);
 }
 
 const struct tool tool_edit = {
@@ -274,6 +282,6 @@ const struct tool tool_edit = {
     .effect    = EFFECT_PROBE,
     .title_args = "path",
     .prepare   = edit_prepare,
-    .run       = change_run,
-    .settle    = change_settle,
+    .run       = changes_run,
+    .settle    = edit_settle,
 };

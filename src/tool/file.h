@@ -1,22 +1,50 @@
-/* file.h - what edit and write share: a file's old content, the planned new one, and how it gets there exactly once. */
+/* file.h - what edit, write and patch share: files' old content, the planned new one, and how it gets there exactly once.
+ *
+ * A call's changes are made all or none. Files are written first and removed last, each by itself in one step (core/env.h); when
+ * one cannot be, those before it are put back. After a crash the plan in the log and the files tell how far it came: a call of
+ * several files that was begun is carried on to its end. */
 #pragma once
 
+#include "base/charset.h"
 #include "core/harness.h"
 
 struct change {
     char *path;                 /* as it stands in the log */
-    bool existed;
+    bool existed, exists;       /* before; afterwards */
     struct hash before;
-    struct buf old, new;
-    struct buf note;            /* the sentence for the model when it is done */
+    char *like;                 /* the file whose mode a new one gets, or NULL */
+    bool binary;                /* what was there is no text */
+    struct charset charset;     /* what was there is in, and what is written */
+    struct buf old, new;        /* bytes */
+    struct decoded was;         /* old as UTF-8 */
 };
 
-/* Reads the file into a change that is kept in c->state. 0, or the call is closed. NULL in *ret then. */
-CO int change_load(struct call *c, struct str path, struct change **ret);
+struct changes {
+    struct change **v;
+    size_t n, cap;
+    struct buf note;            /* for the model when they are made */
+};
 
-/* Writes the plan: path and hashes before and after, and the note. */
-void change_plan(struct call *c, struct change *ch);
+/* The call's own, in c->state. */
+struct changes *changes_new(struct call *c);
 
-/* tool.run and tool.settle of every tool that changes one file. */
-CO int change_run(struct call *c);
-CO int change_settle(struct call *c);
+/* Reads the file into a new change. 0, or the call is closed: NULL in *ret then. */
+CO int change_load(struct call *c, struct changes *all, struct str path, struct change **ret);
+
+/* Appends text to the new content, in the file's encoding. False: the call is closed, since the encoding does not have it, the file
+ * grows too large, or the text holds what stands in place of a secret. */
+bool change_add(struct call *c, struct change *ch, struct str utf8);
+
+/* The same for bytes of the old content. */
+bool change_keep(struct call *c, struct change *ch, size_t from, size_t to);
+
+/* The text with a carriage return before every line feed that has none. */
+void add_crlf(struct buf *out, struct str text);
+
+/* Writes the plan: paths and hashes before and after, and the note. */
+void changes_plan(struct call *c, struct changes *all);
+
+/* tool.run, and what settle does. `rebuild` makes the new content of one planned file anew, from what it holds now: needed for
+ * calls of several files; 0, or the call is closed. */
+CO int changes_run(struct call *c);
+CO int changes_settle(struct call *c, CO int (*rebuild)(struct call *c, struct changes *all, struct str path, struct change **ret));

@@ -1,12 +1,13 @@
-/* read.c - a text file, or a range of its lines, in pieces that fit the context. A file of any size costs one chunk of
- * memory. */
+/* read.c - a text file in any encoding, or a range of its lines, in pieces that fit the context; or the names in a directory. A
+ * file of any size costs one chunk of memory. */
+#include "base/charset.h"
+#include "base/magic.h"
 #include "base/utf8.h"
 #include "core/harness.h"
 
 #include <stdio.h>
 
 #define CHUNK        ((size_t)256 << 10)
-#define SNIFF        8192               /* bytes looked at to tell text from binary */
 #define DEFAULT_COUNT 2000
 #define OUTPUT_PREFIX "output:"         /* and the call's name */
 
@@ -16,6 +17,8 @@ struct source {
     struct str path;
     char *output_key;                   /* NULL for a file */
     int64_t size;
+    struct charset charset;
+    struct buf pending;                 /* bytes of a character that the next chunk ends; not for UTF-8 */
 };
 
 static CO int fetch(struct source *src, int64_t offset, struct buf *out, struct err *e)
@@ -37,6 +40,7 @@ struct range {
     size_t max;                         /* bytes */
     int64_t line;                       /* of the next byte fed, from 1 */
     int64_t last;                       /* last line that is in, whole or cut */
+    bool open;                          /* the last byte fed did not end a line */
     bool cut_line, full;
     struct buf text;
 };
@@ -66,6 +70,7 @@ static void feed(struct range *g, struct str s)
                 g->last = g->line;
         }
         i += n;
+        g->open = !nl;
         if (nl)
             g->line++;
     }
@@ -81,43 +86,44 @@ static void finish(struct call *c, struct range *g, struct source *src, bool at_
         g->last = g->line;
     if (text.n == 0) {
         if (src->size == 0)
-            buf_adds(&res->text, "[the file is empty]");
+            buf_adds(&res->text, "[it is empty]");
         else
-            buf_addf(&res->text, "[there is no line %lld: the file has %lld lines]", (long long)g->start,
-                     (long long)(g->line - 1));
+            buf_addf(&res->text, "[there is no line %lld: it has %lld lines]", (long long)g->start,
+                     (long long)(g->line - !g->open));
         result_ok(res);
         return;
     }
-    if (g->start == 1 && text.n >= 3 && memcmp(text.p, "\xef\xbb\xbf", 3) == 0)
-        text = str_from(text, 3);
     utf8_add_clean(&res->text, text);
-    if (!utf8_valid(text))
+    if (!charset_is_utf8(&src->charset))
+        buf_addf(&res->text, "%s[in %s, which edit and write keep%s]", open_line ? "\n" : "", src->charset.name,
+                 str_find(text, LIT("\xef\xbf\xbd"), 0) >= 0 ? "; what is not is shown as \xef\xbf\xbd" : "");
+    else if (!utf8_valid(text))
         buf_addf(&res->text, "%s[not UTF-8 throughout: what is not is shown as \xef\xbf\xbd]", open_line ? "\n" : "");
     if (g->cut_line)
         buf_addf(&res->text, "\n[line %lld is cut after %zu bytes]", (long long)g->last, g->max);
     if (!at_end)
-        buf_addf(&res->text, "%s[lines %lld-%lld of a file of %lld bytes; go on with start=%lld]", open_line ? "\n" : "",
+        buf_addf(&res->text, "%s[lines %lld-%lld of %lld bytes in all; go on with start=%lld]", open_line ? "\n" : "",
                  (long long)g->start, (long long)g->last, (long long)src->size, (long long)g->last + 1);
     result_ok(res);
 }
 
 /* The model has seen this content: a later edit is checked against it. Files too large to edit need no hash. */
-static CO int remember(struct call *c, struct str path, const struct buf *whole, int64_t size)
+static CO int remember(struct call *c, struct source *src, const struct buf *whole)
 {
-    cleanup(freep) char *full = env_resolve(c->env, path);
+    cleanup(freep) char *full = env_resolve(c->env, src->path);
     struct env_stat st = {0};
     struct err e = {0};
     struct hash h;
     int r = 0;
 
-    if (size > (int64_t)ENV_FILE_MAX)
+    if (src->size > (int64_t)ENV_FILE_MAX)
         return 0;
-    if ((int64_t)whole->n == size)
+    if ((int64_t)whole->n == src->size)
         h = hash_bytes(buf_str(whole));
     else
-        r = env_look(c->env, path, &st, &h, &e);
+        r = env_look(c->env, src->path, &st, &h, &e);
     if (r == 0)
-        result_file(c->result, full, &h);
+        result_file(c->result, full, &h, charset_is_utf8(&src->charset) ? NULL : src->charset.name);
     return r == -ECANCELED ? r : 0;
 }
 
@@ -127,14 +133,97 @@ static char *output_key(struct call *c, const char *name)
     return xasprintf("%s-%s", view_writer(c->view, strtoull(name, NULL, 10), c->session), name);
 }
 
-static CO int read_run(struct call *c)
+/* What the file is in, by its first chunk. False: the call is closed. */
+static bool find_charset(struct call *c, struct source *src, struct str chunk)
+{
+    struct str named = js_str(c->args, "encoding");
+    cleanup(buf_done) struct buf what = {0};
+    struct err e;
+
+    if (src->output_key || named.n) {
+        if (charset_named(named.n ? named : LIT("UTF-8"), chunk, &src->charset, &e) == 0)
+            return true;
+        result_fail(c->result, -EINVAL, "read: %s", e.msg);
+        return false;
+    }
+    if (charset_guess(chunk, (int64_t)chunk.n == src->size, &src->charset))
+        return true;
+    magic_say(chunk, &what);
+    result_fail(c->result, -EINVAL, "%.*s is not text but %s, of %lld bytes; it is not shown", STR(src->path), what.p,
+                (long long)src->size);
+    return false;
+}
+
+/* Feeds what was read, as UTF-8. */
+static void feed_bytes(struct range *g, struct source *src, struct str chunk, bool first, bool last)
+{
+    cleanup(buf_done) struct buf text = {0};
+
+    if (first)
+        chunk = str_from(chunk, src->charset.mark);
+    if (charset_is_utf8(&src->charset)) {
+        feed(g, chunk);
+        return;
+    }
+    buf_add_str(&src->pending, chunk);
+    buf_skip(&src->pending, charset_decode_piece(&src->charset, buf_str(&src->pending), last, &text));
+    feed(g, buf_str(&text));
+}
+
+static CO int read_lines(struct call *c, struct source *src, struct range *g, struct err *e)
 {
     cleanup(buf_done) struct buf chunk = BUF_MAX(CHUNK + 1);
+    int64_t offset = 0;
+    int r;
+
+    do {
+        buf_clear(&chunk);
+        r = fetch(src, offset, &chunk, e);
+        if (r < 0)
+            return r;
+        if (offset == 0 && !find_charset(c, src, buf_str(&chunk)))
+            return 0;
+        feed_bytes(g, src, buf_str(&chunk), offset == 0, chunk.n < CHUNK);
+        if (offset == 0 && !src->output_key)
+            r = remember(c, src, &chunk);
+        offset += (int64_t)chunk.n;
+    } while (r == 0 && !g->full && chunk.n == CHUNK);
+    return r;
+}
+
+/* A name per line: directories end in /, links in @; files have their size in bytes. */
+static CO int read_directory(struct call *c, struct source *src, struct range *g, struct err *e)
+{
+    cleanup(env_entries_done) struct env_entries list = {0};
+    cleanup(buf_done) struct buf text = {0};
+    int r = env_list(c->env, src->path, &list, e);
+
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < list.n; i++) {
+        const struct env_entry *each = &list.v[i];
+
+        for (const char *p = each->name; *p; p++)
+            buf_addc(&text, (unsigned char)*p < ' ' ? '?' : *p);
+        if (each->type == '-')
+            buf_addf(&text, "\t%lld\n", (long long)each->size);
+        else
+            buf_adds(&text, each->type == 'd' ? "/\n" : each->type == 'l' ? "@\n" : "?\n");
+    }
+    if (list.more)
+        buf_adds(&text, "...\n");
+    src->size = (int64_t)text.n;
+    charset_named(LIT("UTF-8"), LIT(""), &src->charset, e);
+    feed(g, buf_str(&text));
+    return 0;
+}
+
+static CO int read_run(struct call *c)
+{
     cleanup(freep) char *key = NULL;
     struct source src = { .call = c };
     struct range g = { .start = js_int(c->args, "start", 1), .count = js_int(c->args, "count", DEFAULT_COUNT), .line = 1 };
     struct err e = {0};
-    int64_t offset = 0;
     int r;
 
     if (!call_text(c, "path", &src.path))
@@ -146,28 +235,15 @@ static CO int read_run(struct call *c)
     if (src.path.n > strlen(OUTPUT_PREFIX) && strncmp(src.path.p, OUTPUT_PREFIX, strlen(OUTPUT_PREFIX)) == 0)
         src.output_key = key = output_key(c, src.path.p + strlen(OUTPUT_PREFIX));
 
-    do {
-        buf_clear(&chunk);
-        r = fetch(&src, offset, &chunk, &e);
-        if (r < 0)
-            break;
-        if (offset == 0 && !key && memchr(buf_str(&chunk).p, 0, MIN(chunk.n, (size_t)SNIFF))) {
-            r = result_fail(c->result, -EINVAL, "%.*s is a binary file of %lld bytes, and not shown", STR(src.path),
-                            (long long)src.size);
-            buf_done(&g.text);
-            return r;
-        }
-        feed(&g, buf_str(&chunk));
-        if (offset == 0 && !key)
-            r = remember(c, src.path, &chunk, src.size);
-        offset += (int64_t)chunk.n;
-    } while (r == 0 && !g.full && chunk.n == CHUNK);
-
+    r = read_lines(c, &src, &g, &e);
+    if (r == -EISDIR)
+        r = read_directory(c, &src, &g, &e);
     if (r < 0)
         r = result_fail(c->result, r, "cannot read: %s", e.msg);
-    else
+    else if (c->result->outcome == OUT_OPEN)
         finish(c, &g, &src, !g.full);
     buf_done(&g.text);
+    buf_done(&src.pending);
     return r;
 }
 

@@ -1,4 +1,4 @@
-/* write.c - a whole file. A byte order mark and CRLF line ends of the file that is replaced are kept. */
+/* write.c - a whole file. Encoding, byte order mark and CRLF line ends of the file that is replaced are kept. */
 #include "tool/file.h"
 
 static size_t count(struct str s, struct str what)
@@ -10,50 +10,49 @@ static size_t count(struct str s, struct str what)
     return n;
 }
 
-static void fill(struct change *ch, struct str content)
+/* False: the call is closed. */
+static bool fill(struct call *c, struct change *ch, struct str content)
 {
-    struct str old = buf_str(&ch->old), bom = LIT("\xef\xbb\xbf");
+    struct str old = ch->was.text, bom = LIT("\xef\xbb\xbf");
     size_t lines = count(old, LIT("\n"));
     bool crlf = lines && count(old, LIT("\r\n")) == lines && count(content, LIT("\r\n")) == 0;
+    cleanup(buf_done) struct buf dressed = BUF_MAX(ENV_FILE_MAX * 2);
 
-    if (old.n >= bom.n && memcmp(old.p, bom.p, bom.n) == 0 && (content.n < bom.n || memcmp(content.p, bom.p, bom.n) != 0))
-        buf_add_str(&ch->new, bom);
-    if (!crlf) {
-        buf_add_str(&ch->new, content);
-        return;
+    if (ch->charset.mark && content.n >= bom.n && memcmp(content.p, bom.p, bom.n) == 0)
+        content = str_from(content, bom.n);
+    if (crlf) {
+        add_crlf(&dressed, content);
+        content = buf_str(&dressed);
     }
-    while (content.n) {
-        const char *nl = memchr(content.p, '\n', content.n);
-        size_t n = nl ? (size_t)(nl - content.p) : content.n;
-
-        buf_add(&ch->new, content.p, n);
-        if (nl)
-            buf_adds(&ch->new, "\r\n");
-        content = str_from(content, n + 1);
-    }
+    return change_keep(c, ch, 0, ch->charset.mark) && change_add(c, ch, content);
 }
 
 static CO int write_prepare(struct call *c)
 {
+    struct changes *all = changes_new(c);
     struct str path, content;
     struct change *ch;
     int r;
 
     if (!call_text(c, "path", &path) || !call_text(c, "content", &content))
         return 0;
-    r = change_load(c, path, &ch);
+    r = change_load(c, all, path, &ch);
     if (r < 0 || !ch)
         return r;
     if (ch->existed && !view_known(c->view, ch->path))
         return result_fail(c->result, -EEXIST, "write: %s exists (%zu bytes) and you have not read it; read it first, or use "
                            "edit", ch->path, ch->old.n);
-    fill(ch, content);
-    if (buf_err(&ch->new) < 0)
-        return result_fail(c->result, -E2BIG, "write: the content is larger than %zu MiB", ENV_FILE_MAX >> 20);
-    buf_addf(&ch->note, "%s %s: %zu bytes, %zu lines.", ch->existed ? "Replaced" : "Created", ch->path, ch->new.n,
-             count(buf_str(&ch->new), LIT("\n")) + (ch->new.n && ch->new.p[ch->new.n - 1] != '\n'));
-    change_plan(c, ch);
+    if (!fill(c, ch, content))
+        return 0;
+    buf_addf(&all->note, "%s %s: %zu bytes, %zu lines.", ch->existed ? "Replaced" : "Created", ch->path, ch->new.n,
+             count(content, LIT("\n")) + (content.n && content.p[content.n - 1] != '\n'));
+    changes_plan(c, all);
     return 0;
+}
+
+static CO int write_settle(struct call *c)
+{
+    return changes_settle(c, NULL);
 }
 
 const struct tool tool_write = {
@@ -61,6 +60,6 @@ const struct tool tool_write = {
     .effect    = EFFECT_PROBE,
     .title_args = "path",
     .prepare   = write_prepare,
-    .run       = change_run,
-    .settle    = change_settle,
+    .run       = changes_run,
+    .settle    = write_settle,
 };

@@ -13,7 +13,7 @@ def random_file(rng):
     for _ in range(rng.randint(1, 40)):
         line = " ".join(rng.choice(WORDS) for _ in range(rng.randint(0, 6))).encode()
         if rng.random() < 0.05:
-            line += b"\xff\xfe"
+            line += "世界世界".encode() + b"\xff\xfe"      # still UTF-8 for the most part
         data += line + (ending or rng.choice([b"\n", b"\r\n"]))
     if rng.random() < 0.3:
         data = data.rstrip(b"\r\n")
@@ -44,7 +44,7 @@ def model(data, edits):
         at = data.find(old)
         while at >= 0:
             places.append(at)
-            at = data.find(old, at + len(old))
+            at = data.find(old, at + (len(old) if e.get("all") else 1))
         if not places or (len(places) > 1 and not e.get("all")):
             return None
         spans += [(p, p + len(old), crlf(new) if b"\n" in new and crlf_at(data, p) else new) for p in places]

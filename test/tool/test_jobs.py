@@ -163,7 +163,7 @@ def test_input():
         check(refused["outcome"] == "error" and "at most" in refused["text"], refused)
         check(closed["text"].startswith("Its input is closed.") and ended["text"] == "over\n[exit status 0]", ended)
         check(late["outcome"] == "error" and "cannot be reached" in late["text"], late)
-        check("the actions are" in nonsense["text"] and "wait is 0 to" in long["text"] and "no job" in other["text"], other)
+        check("action has to be one of" in nonsense["text"] and "wait may be at most" in long["text"] and "no job" in other["text"], other)
 
 
 def test_input_that_nobody_reads():

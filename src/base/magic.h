@@ -1,0 +1,7 @@
+/* magic.h - what a file that is not text is, by its first bytes: for the sentence with which it is refused. */
+#pragma once
+
+#include "base/buf.h"
+
+/* Appends "a PNG image of 640x480 pixels", or "a binary file" when the bytes are not known. */
+void magic_say(struct str head, struct buf *out);
