@@ -237,7 +237,7 @@ CO int agent_create(struct agent *a)
     if (r == 0)
         r = env_local(a->cwd, a->home, &a->env, &e);
     if (r == 0)
-        r = harness_load(opt->harness ? opt->harness : "coder", &a->harness, &e);
+        r = harness_load(opt->harness ? opt->harness : "coder", a->model_id, &a->harness, &e);
     if (r < 0)
         return fail(status_of(r), "%s", e.msg);
     find_limits(a, true);
@@ -295,7 +295,7 @@ static int equip_recorded(struct agent *a, const struct recorded *rec, struct er
     if (r == 0)
         r = env_local(a->cwd, a->home, &a->env, e);
     if (r == 0)
-        r = harness_load(opt->harness ? opt->harness : rec->harness, &a->harness, e);
+        r = harness_load(opt->harness ? opt->harness : rec->harness, rec->model, &a->harness, e);
     if (r < 0)
         return r;
     find_limits(a, false);

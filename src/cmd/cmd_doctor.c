@@ -110,7 +110,7 @@ static CO int doctor_main(struct agent *a)
     line(&rep, r < 0 ? NOTE : GOOD, "workspace", "%s", r < 0 ? e.msg : cwd);
     r = http_library(&version, &e);
     line(&rep, r < 0 ? BAD : GOOD, "network", "%s", r < 0 ? e.msg : version);
-    r = harness_load(a->in->opt.harness ? a->in->opt.harness : "coder", &h, &e);
+    r = harness_load(a->in->opt.harness ? a->in->opt.harness : "coder", NULL, &h, &e);
     if (r < 0)
         line(&rep, BAD, "harness", "%s", e.msg);
     else

@@ -10,7 +10,7 @@ int cmd_tools(struct invocation *in)
     struct err e = {0};
     size_t total = 0;
 
-    if (harness_load(in->opt.harness ? in->opt.harness : "coder", &h, &e) < 0)
+    if (harness_load(in->opt.harness ? in->opt.harness : "coder", in->opt.model, &h, &e) < 0)
         return fail(STATUS_USAGE, "%s", e.msg);
     for (size_t i = 0; i < h->ntools; i++) {
         const struct harness_tool *t = &h->tools[i];

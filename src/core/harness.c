@@ -6,6 +6,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -162,7 +163,25 @@ static size_t result_size(const json_t *output, const char *key)
     return (size_t)MIN(MAX(js_int(output, key, 8000), (int64_t)500), (int64_t)64 << 10);
 }
 
-static int read_harness(const struct folder *f, struct harness *h, struct err *e)
+/* The tool that a model is given in place of one. */
+static struct str tool_for(const json_t *models, const char *model, const char *tool)
+{
+    const json_t *swaps;
+    const char *patterns;
+
+    json_object_foreach((json_t *)models, patterns, swaps) {
+        cleanup(freep) char *list = xstrdup(patterns);
+        const json_t *other = json_object_get(swaps, tool);
+        char *save = NULL;
+
+        for (char *p = strtok_r(list, " ", &save); p && model && json_is_string(other); p = strtok_r(NULL, " ", &save))
+            if (fnmatch(p, model, FNM_CASEFOLD) == 0)
+                return str_of(json_string_value(other));
+    }
+    return str_of(tool);
+}
+
+static int read_harness(const struct folder *f, const char *model, struct harness *h, struct err *e)
 {
     const struct file *main = folder_find(f, "harness.yaml");
     cleanup(json_unrefp) json_t *y = NULL;
@@ -194,7 +213,9 @@ static int read_harness(const struct folder *f, struct harness *h, struct err *e
     list = json_object_get(y, "tools");
     h->tools = xcalloc(json_array_size(list), sizeof(*h->tools));
     json_array_foreach(list, i, item) {
-        r = read_tool(f, str_of(json_string_value(item)), &h->tools[h->ntools++], e);
+        if (!json_is_string(item))
+            return err_set(e, -EBADMSG, "harness.yaml: tools: entry %zu is not a name", i + 1);
+        r = read_tool(f, tool_for(json_object_get(y, "models"), model, json_string_value(item)), &h->tools[h->ntools++], e);
         if (r < 0)
             return r;
     }
@@ -209,7 +230,7 @@ static int read_harness(const struct folder *f, struct harness *h, struct err *e
     return 0;
 }
 
-int harness_load(const char *name, struct harness **ret, struct err *e)
+int harness_load(const char *name, const char *model, struct harness **ret, struct err *e)
 {
     cleanup(folder_done) struct folder f = {0};
     struct harness *h;
@@ -227,7 +248,7 @@ int harness_load(const char *name, struct harness **ret, struct err *e)
     h = xcalloc(1, sizeof(*h));
     h->source = strchr(name, '/') ? realpath(name, NULL) : xstrdup(name);
     h->hash = folder_hash(&f);
-    r = read_harness(&f, h, e);
+    r = read_harness(&f, model, h, e);
     if (r < 0) {
         harness_free(h);
         return err_prefix(e, r, "harness %s: ", name);

@@ -2,7 +2,8 @@
  *
  * A harness is a folder of files, compiled in or on disk:
  *
- *     harness.yaml        name, version, system: [files], tools: [names], limits: {...}, output: {...}
+ *     harness.yaml        name, version, system: [files], tools: [names], limits: {...}, output: {...},
+ *                         models: {"PATTERN PATTERN": {TOOL: TOOL}}: for models of such names another tool in its place
  *     system.md ...       the system prompt, in sections; {{cwd}} and {{date}} are filled in from the log
  *     tools/NAME.json     description and parameters of a tool, as the model gets them
  *
@@ -33,8 +34,9 @@ struct harness {
     size_t result_head, result_tail;    /* bytes of a tool's output that enter the context */
 };
 
-/* A name of a built-in one, or a directory (anything with a slash). -ENOENT names what there is. */
-int harness_load(const char *name, struct harness **ret, struct err *e);
+/* A name of a built-in one, or a directory (anything with a slash). -ENOENT names what there is. `model`: PROVIDER/NAME for which
+ * the tools are chosen, for the whole of a session; NULL: none in particular. */
+int harness_load(const char *name, const char *model, struct harness **ret, struct err *e);
 void harness_free(struct harness *h);           /* takes NULL */
 
 /* The system prompt with its blanks filled in. Caller frees. */

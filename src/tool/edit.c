@@ -7,60 +7,16 @@
 #include "tool/file.h"
 
 #define EDITS_MAX      200
-#define PLACES_SHOWN   8
 #define CANDIDATES     3
 #define CANDIDATE_MAX  400              /* bytes shown of each */
 #define ALIKE_MIN      0.5
 
-struct span {
-    size_t at, n;
-    struct str new;             /* borrowed from the arguments or from `owned` */
-};
-
-struct spans {
-    struct span *v;
-    size_t n, cap;
-    char **owned;               /* texts with other line ends */
-    size_t nowned, owned_cap;
-};
-
-static void spans_done(struct spans *s)
-{
-    for (size_t i = 0; i < s->nowned; i++)
-        free(s->owned[i]);
-    free(s->owned);
-    free(s->v);
-}
-
-static size_t line_of(struct str text, size_t at)
-{
-    size_t line = 1;
-
-    for (const char *p = text.p; (p = memchr(p, '\n', (size_t)(text.p + at - p))); p++)
-        line++;
-    return line;
-}
-
-/* Whether the line ends around a place are CRLF: judged by the next line end, or the one before. */
-static bool crlf_at(struct str text, size_t at)
-{
-    const char *nl = memchr(text.p + at, '\n', text.n - at);
-
-    if (!nl)
-        nl = memrchr(text.p, '\n', at);
-    return nl && nl > text.p && nl[-1] == '\r';
-}
-
 static struct str with_crlf(struct spans *s, struct str text)
 {
     struct buf out = { .max = ENV_FILE_MAX * 2 };
-    struct str r;
 
     add_crlf(&out, text);
-    r.n = out.n;
-    GROW(s->owned, s->nowned, s->owned_cap);
-    r.p = s->owned[s->nowned++] = buf_take(&out);
-    return r;
+    return spans_own(s, &out);
 }
 
 /* The near misses. */
@@ -196,51 +152,9 @@ static int find(struct call *c, const struct change *ch, size_t i, const json_t 
 
         if (places++ && !all)
             return ambiguous(c, ch, i, old) + 1;
-        GROW(s->v, s->n, s->cap);
-        s->v[s->n++] = (struct span){ (size_t)at, old.n, put };
+        spans_add(s, (size_t)at, old.n, put);
     }
     return places ? 0 : missed(c, ch, i, js_str(edit, "old")) + 1;
-}
-
-static int by_place(const void *a, const void *b)
-{
-    const struct span *x = a, *y = b;
-
-    return x->at < y->at ? -1 : x->at > y->at;
-}
-
-static ssize_t lines_in(struct str text)
-{
-    return (ssize_t)line_of(text, text.n) - 1;
-}
-
-/* Puts the new content together. False with the call closed when two spans overlap, or it cannot be written. */
-static bool apply(struct call *c, struct change *ch, struct spans *s, struct buf *note)
-{
-    struct str file = ch->was.text;
-    size_t done = 0, at = 0;            /* in the bytes, in the text */
-    ssize_t shift = 0;                  /* lines that the edits so far have added */
-
-    qsort(s->v, s->n, sizeof(*s->v), by_place);
-    buf_addf(note, "Edited %s: %zu replacement%s at line", ch->path, s->n, s->n == 1 ? "" : "s");
-    for (size_t i = 0; i < s->n; i++) {
-        const struct span *span = &s->v[i];
-
-        if (span->at < at) {
-            result_fail(c->result, -EINVAL, "edit: two edits change the same text at line %zu; nothing was changed. Join them "
-                        "into one.", line_of(file, span->at));
-            return false;
-        }
-        if (!change_keep(c, ch, done, decoded_byte(&ch->was, span->at)) || !change_add(c, ch, span->new))
-            return false;
-        at = span->at + span->n;
-        done = decoded_byte(&ch->was, at);
-        if (i < PLACES_SHOWN)
-            buf_addf(note, "%s %zd", i ? "," : "", (ssize_t)line_of(file, span->at) + shift);
-        shift += lines_in(span->new) - lines_in(str_head(str_from(file, span->at), span->n));
-    }
-    buf_adds(note, s->n > PLACES_SHOWN ? ", ..." : ".");
-    return change_keep(c, ch, done, ch->old.n);
 }
 
 static CO int edit_prepare(struct call *c)
@@ -267,8 +181,11 @@ static CO int edit_prepare(struct call *c)
     json_array_foreach(edits, i, edit)
         if (find(c, ch, i, edit, &s) != 0)
             return 0;
-    if (apply(c, ch, &s, &all->note))
+    buf_addf(&all->note, "Edited %s: %zu replacement%s at line", ch->path, s.n, s.n == 1 ? "" : "s");
+    if (change_splice(c, ch, &s, &all->note)) {
+        buf_addc(&all->note, '.');
         changes_plan(c, all);
+    }
     return 0;
 }
 

@@ -137,14 +137,113 @@ void add_crlf(struct buf *out, struct str text)
     }
 }
 
+size_t line_of(struct str text, size_t at)
+{
+    size_t line = 1;
+
+    for (const char *p = text.p; (p = memchr(p, '\n', (size_t)(text.p + at - p))); p++)
+        line++;
+    return line;
+}
+
+bool crlf_at(struct str text, size_t at)
+{
+    const char *nl = memchr(text.p + at, '\n', text.n - at);
+
+    if (!nl)
+        nl = memrchr(text.p, '\n', at);
+    return nl && nl > text.p && nl[-1] == '\r';
+}
+
+void spans_add(struct spans *s, size_t at, size_t n, struct str new)
+{
+    GROW(s->v, s->n, s->cap);
+    s->v[s->n++] = (struct span){ at, n, new };
+}
+
+struct str spans_own(struct spans *s, struct buf *text)
+{
+    struct str r = { NULL, text->n };
+
+    GROW(s->owned, s->nowned, s->owned_cap);
+    r.p = s->owned[s->nowned++] = buf_take(text);
+    return r;
+}
+
+void spans_done(struct spans *s)
+{
+    for (size_t i = 0; i < s->nowned; i++)
+        free(s->owned[i]);
+    free(s->owned);
+    free(s->v);
+}
+
+static int by_place(const void *a, const void *b)
+{
+    const struct span *x = a, *y = b;
+
+    return x->at < y->at ? -1 : x->at > y->at;
+}
+
+static ssize_t lines_in(struct str text)
+{
+    return (ssize_t)line_of(text, text.n) - 1;
+}
+
+bool change_splice(struct call *c, struct change *ch, struct spans *s, struct buf *note)
+{
+    struct str file = ch->was.text;
+    size_t done = 0, at = 0;            /* in the bytes, in the text */
+    ssize_t shift = 0;                  /* lines that the spans so far have added */
+
+    qsort(s->v, s->n, sizeof(*s->v), by_place);
+    for (size_t i = 0; i < s->n; i++) {
+        const struct span *span = &s->v[i];
+
+        if (span->at < at) {
+            result_fail(c->result, -EINVAL, "%s: two changes of %s are of the same text at line %zu; nothing was changed. Join "
+                        "them "
+                        "into one.", c->tool->name, ch->path, line_of(file, span->at));
+            return false;
+        }
+        if (!change_keep(c, ch, done, decoded_byte(&ch->was, span->at)) || !change_add(c, ch, span->new))
+            return false;
+        at = span->at + span->n;
+        done = decoded_byte(&ch->was, at);
+        if (i < PLACES_SHOWN)
+            buf_addf(note, "%s %zd", i ? "," : "", (ssize_t)line_of(file, span->at) + shift);
+        shift += lines_in(span->new) - lines_in(str_head(str_from(file, span->at), span->n));
+    }
+    if (s->n > PLACES_SHOWN)
+        buf_adds(note, ", ...");
+    return change_keep(c, ch, done, ch->old.n);
+}
+
 static const char *charset_name(const struct change *ch)
 {
     return charset_is_utf8(&ch->charset) ? NULL : ch->charset.name;
 }
 
+/* Writes first, removals last: a file that is moved is never nowhere. */
+static void sort_changes(struct changes *all)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < all->n; i++) {
+        struct change *ch = all->v[i];
+
+        if (!ch->exists)
+            continue;
+        memmove(&all->v[n + 1], &all->v[n], (i - n) * sizeof(*all->v));
+        all->v[n++] = ch;
+    }
+}
+
 void changes_plan(struct call *c, struct changes *all)
 {
     char hex[HASH_HEX];
+
+    sort_changes(all);
 
     js_key(&c->plan, "files");
     buf_addc(&c->plan, '[');

@@ -31,6 +31,35 @@ struct changes *changes_new(struct call *c);
 /* Reads the file into a new change. 0, or the call is closed: NULL in *ret then. */
 CO int change_load(struct call *c, struct changes *all, struct str path, struct change **ret);
 
+/* Places of the text that are to be replaced. */
+struct span {
+    size_t at, n;
+    struct str new;             /* borrowed from the arguments or from `owned` */
+};
+
+struct spans {
+    struct span *v;
+    size_t n, cap;
+    char **owned;               /* texts made for it */
+    size_t nowned, owned_cap;
+};
+
+#define PLACES_SHOWN 8          /* lines named in one result */
+
+void spans_add(struct spans *s, size_t at, size_t n, struct str new);
+struct str spans_own(struct spans *s, struct buf *text);        /* takes the text over */
+void spans_done(struct spans *s);
+
+/* Makes the new content of the old one with the spans replaced, in whatever order they come, and appends the lines at which they
+ * then are, " 3, 17", to `note`. False with the call closed when two overlap, or the content cannot be written. */
+bool change_splice(struct call *c, struct change *ch, struct spans *s, struct buf *note);
+
+/* The line of a place, from 1. */
+size_t line_of(struct str text, size_t at);
+
+/* Whether the line ends around a place are CRLF: judged by the next line end, or the one before. */
+bool crlf_at(struct str text, size_t at);
+
 /* Appends text to the new content, in the file's encoding. False: the call is closed, since the encoding does not have it, the file
  * grows too large, or the text holds what stands in place of a secret. */
 bool change_add(struct call *c, struct change *ch, struct str utf8);

@@ -23,12 +23,16 @@ judge() compares three things that do not know of each other: what rein printed,
   6. what the log counts never falls, and is what the answers add up to;
   7. no process is left.
 """
+import atexit
 import contextlib
+import functools
 import json
 import mmap
 import os
 import shutil
 import sqlite3
+import tempfile
+import threading
 import time
 
 from lib.mock import Mock, calls, chunks, text
@@ -68,6 +72,47 @@ CANCEL = ("bash", {"command": "echo 2 >> count; read -r _ _ _ up _ < /proc/$PPID
                               " [ \"$who\" = rein ] && kill -INT $up; sleep 1000"})
 
 
+HARNESS_LOCK = threading.Lock()
+
+
+@functools.cache
+def make_patch_harness():
+    path = tempfile.mkdtemp(prefix="harness-", dir=os.path.join(TOP, "build-test"))
+    atexit.register(shutil.rmtree, path, True)
+    shutil.copytree(os.path.join(TOP, "harness", "coder"), path, dirs_exist_ok=True)
+    with open(os.path.join(path, "harness.yaml"), "r+", encoding="utf-8") as f:
+        changed = f.read().replace("write, edit,", "write, patch,")
+        f.seek(0)
+        f.write(changed)
+    return path
+
+
+def patch_harness():
+    """The coding agent with patch in place of edit, as OpenAI's models get it."""
+    with HARNESS_LOCK:
+        return make_patch_harness()
+
+
+# What each patch makes of the files, by its text.
+PATCHES = {}
+
+
+def patch(files, *lines):
+    text = "\n".join(["*** Begin Patch", *lines, "*** End Patch"])
+    PATCHES[text] = files
+    return ("patch", {"patch": text})
+
+
+THREE_PATCHES = [
+    patch({"a.txt": lambda old: old.replace("one", "1"), "b.txt": lambda old: "first\nsecond\n"},
+          "*** Update File: a.txt", "@@", "-one", "+1", " two", "*** Add File: b.txt", "+first", "+second"),
+    patch({"c/d.txt": lambda old: "first\n2nd\n", "b.txt": lambda old: None, "a.txt": lambda old: old.replace("two", "2")},
+          "*** Update File: b.txt", "*** Move to: c/d.txt", "@@", "-second", "+2nd", "*** Update File: a.txt", "@@", "-two", "+2"),
+    patch({"c/d.txt": lambda old: None, "a.txt": lambda old: old.replace("three", "3")},
+          "*** Delete File: c/d.txt", "*** Update File: a.txt", "@@", "-three", "+3"),
+]
+
+
 def done_session(place):
     """A session that is done, in a store as this rein makes it."""
     out = place.rein("exec", "--quiet", "--mode", "open", "--model", place.model, "before", timeout=300)
@@ -103,6 +148,8 @@ def neighbour(place):
 SCENARIOS = {
     "edits": {"answers": [[READ], [edit("one", "1")], [edit("two", "2"), edit("three", "3")]]},
     "writes": {"answers": [[write("new/deep.txt", "fresh\n")], [READ], [write("a.txt", "all new\n")]]},
+    "patches": {"answers": [[READ], *[[p] for p in THREE_PATCHES]],
+                "goals": [["exec", "--json", "--harness", "{harness}", "{options}", "go"]]},
     "commands": {"answers": [[bash(1)], [bash(2), bash(3), bash(4)], [bash(5)]]},
     "readers": {"answers": [[READ, READ, READ, ("read", {"path": "none"})], [READ, bash(1), READ]]},
     "approval": {"answers": [[edit("one", "1"), bash(1)], [bash(2)]], "mode": "ask"},
@@ -281,7 +328,8 @@ class Play:
             if session:
                 self.run(["resume", session["session"], "--json", *self.go_on(session, events)])
             else:
-                words = [w.replace("{id}", before or "") for w in args if w != "{options}"]
+                words = [w.replace("{id}", before or "").replace("{harness}", patch_harness()) if "{" in w else w
+                         for w in args if w != "{options}"]
                 if "{options}" in args:
                     words[1:1] = self.options
                 self.run(words)
@@ -337,7 +385,7 @@ class Play:
                 must(body["call"] in allowed, "nobody allowed", body["call"])
 
     def judge_effects(self, results):
-        want = {"a.txt": START}
+        want, either = {"a.txt": START}, {}
         at_least, at_most = {}, {}
         for name, args, result in results:
             outcome, said = result["body"]["outcome"], result["body"]["text"]
@@ -348,11 +396,13 @@ class Play:
                 waited = name == "bash" and not args.get("background")
                 at_least[n] = at_least.get(n, 0) + (outcome == "ok" and (waited or not self.power_failed))
                 at_most[n] = at_most.get(n, 0) + (outcome != "not_done" and not said.startswith("Not run"))
-            elif name in ("edit", "write"):
+            elif name in ("edit", "write", "patch"):
                 must(outcome in ("ok", "not_done", "error") or said.startswith("Not run"), name, "has outcome", outcome)
             elif name == "job":
                 must(outcome != "unknown", "a job's call has outcome", outcome)
-            if name in ("edit", "write"):
+            if name == "patch":
+                self.judge_patch(PATCHES[args["patch"]], outcome, said, want, either)
+            elif name in ("edit", "write"):
                 if outcome == "ok" or "may undo the change" in said:
                     if name == "edit":
                         want["a.txt"] = want["a.txt"].replace(args["edits"][0]["old"], args["edits"][0]["new"])
@@ -369,7 +419,23 @@ class Play:
                 path = os.path.relpath(os.path.join(folder, name), self.place.work)
                 if path != "count":
                     files[path] = self.place.read(path).decode()
+        for name, contents in either.items():
+            if files.get(name) in contents:
+                want[name] = files.get(name)
+        want = {name: data for name, data in want.items() if data is not None}
         must(files == want, "files are", files, "and should be", want)
+
+    @staticmethod
+    def judge_patch(files, outcome, said, want, either):
+        """All of it or nothing; what could not be put back is named."""
+        must("as a whole" not in said, "a patch was made in part:", said)
+        left = said.split("could not be put back: ")[1].split(", ") if "could not be put back: " in said else []
+        for name, change in files.items():
+            new = change(want.get(name, ""))
+            if outcome == "ok" or "failure may" in said:
+                want[name] = new
+            elif any(path.endswith("/" + name) for path in left):
+                either.setdefault(name, [want.get(name)]).append(new)
 
     def judge_processes(self):
         for _ in range(150):
