@@ -5,6 +5,7 @@ floor-0 is the limit: a raw socket, prepared bytes, plain spawn, nothing durable
 at run time and the same number of durable commits and of spawns. Goals are against floor-1."""
 import json
 import os
+import random
 import shutil
 import statistics
 import subprocess
@@ -170,6 +171,53 @@ def bench_recovery(place, answers, calls, rounds, goal):
         not goal or took[-1] <= goal)
 
 
+WORDS = ["static", "int", "struct", "return", "if", "for", "while", "size_t", "const", "char", "buf_add", "memcpy", "str_free", "NULL", "error",
+         "MAX_SIZE_16", "TODO", "value", "result", "index", "node->next", "i < n", "== 0", "(void)", "0x1f", "world", "\"text\"", "/* note */"]
+
+
+def make_tree(folder, files):
+    """Something like source code, with rules for what is left out."""
+    rng = random.Random(7)
+    lines = ["    " * rng.randint(0, 3) + " ".join(rng.choice(WORDS) for _ in range(rng.randint(1, 9))) + ";\n" for _ in range(4000)]
+    for i in range(files):
+        path = os.path.join(folder, f"m{i % 40}", f"s{i % 13}", f"f{i}" + (".c" if i % 3 else ".h") if i % 10 else f"f{i}.o")
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w", encoding="utf-8") as f:
+            f.writelines(rng.choices(lines, k=rng.randint(20, 600)))
+    for where, rules in (("", "*.o\n/build/\n"), ("m1", "s*/f1*.h\n"), ("m2", "**/tmp/**\n!keep.c\n")):
+        with open(os.path.join(folder, where, ".gitignore"), "w", encoding="utf-8") as f:
+            f.write(rules)
+    subprocess.run(["git", "init", "-q", folder], check=True)
+
+
+def pair(ours, theirs, rounds):
+    """Medians of two commands that take turns, in ms, and whether they print as many lines."""
+    took, lines = ([], []), [0, 0]
+    for _ in range(rounds + 1):
+        for i, command in enumerate((ours, theirs)):
+            began = time.monotonic()
+            out = subprocess.run(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, check=False)
+            took[i].append((time.monotonic() - began) * 1000)
+            lines[i] = out.stdout.count(b"\n")
+    return statistics.median(took[0][1:]), statistics.median(took[1][1:]), lines
+
+
+def bench_search(place, files, rounds):
+    rg, fd = shutil.which("rg"), shutil.which("fdfind") or shutil.which("fd")
+    folder = os.path.join(place.top, "tree")
+    if not rg or not fd:
+        print("     search: not shown, ripgrep or fd is not installed")
+        return
+    make_tree(folder, files)
+    search = os.path.join(BIN, "search")
+    for pattern in ("memcpy", "str_[a-z]+\\(?", "[A-Z]{3,}_[A-Z]+_[0-9]{2}", "TODO|FIXME|XXX", "\\bnode->\\w+", "no such text anywhere", "^static .*NULL;$"):
+        ours, theirs, lines = pair([search, folder, "counts", pattern], [rg, "--hidden", "-c", pattern, folder], rounds)
+        row(f"grep over {files} files, {pattern}", ours, theirs, "<= 1x ripgrep", "ms", ours <= theirs and lines[0] == lines[1])
+    for pattern in ("*.h", "f1*.c"):
+        ours, theirs, lines = pair([search, folder, "names", pattern], [fd, "-H", "-E", ".git", "-t", "f", "-g", pattern, folder], rounds)
+        row(f"glob over {files} files, {pattern}", ours, theirs, "<= 1x fd", "ms", ours <= theirs and lines[0] == lines[1])
+
+
 def main():
     quick = "--quick" in sys.argv
     with Place() as place:
@@ -179,6 +227,7 @@ def main():
         bench_first(place, 3 if quick else 15)
         bench_turns(place, 60 if quick else 1000, supervisor, 1 if quick else 3)
         bench_appends(place, 100 if quick else 2000)
+        bench_search(place, 600 if quick else 12000, 3 if quick else 15)
         bench_recovery(place, 250 if quick else 2500, 1, 3 if quick else 20, 200)
         if not quick:
             bench_recovery(place, 414, 120, 5, None)

@@ -30,6 +30,27 @@ struct env_write {
     const char *key;
 };
 
+enum env_find { ENV_FIND_LINES, ENV_FIND_FILES, ENV_FIND_COUNTS };
+
+struct env_search {
+    struct str path;        /* a directory, or one file */
+    struct str pattern;     /* as base/find.h has it; empty: the files themselves are listed */
+    bool literal, ignore_case;
+    struct str globs;       /* which files, as base/glob.h has it, relative to the path; empty: all */
+    bool all;               /* also what git ignores; never .git itself */
+    enum env_find find;     /* with a pattern */
+    unsigned context;       /* lines around each */
+    size_t max;             /* bytes of text */
+};
+
+struct env_found {
+    struct buf text;        /* by path; what did not fit is counted only */
+    int64_t files, matches; /* with a match, or listed; lines */
+    int64_t shown;          /* files in the text */
+    int64_t searched;
+    int64_t binary, large, given_up;    /* files not searched, or not to their end */
+};
+
 /* A directory's entry. */
 struct env_entry {
     char *name;
@@ -93,6 +114,7 @@ struct env_ops {
     CO int (*write)(struct env *, const struct env_write *, struct err *);
     CO int (*remove)(struct env *, struct str path, const struct hash *expect, struct err *);
     CO int (*list)(struct env *, struct str path, struct env_entries *, struct err *);
+    CO int (*search)(struct env *, const struct env_search *, struct env_found *, struct err *);
     CO int (*tidy)(struct env *, struct str path, const char *key, struct err *);
     int (*ready)(struct env *, const struct env_command *, struct env_ready **ret, struct err *);
     CO int (*run)(struct env_ready *, struct env_outcome *, struct err *);
@@ -155,6 +177,12 @@ static inline CO int env_remove(struct env *v, struct str path, const struct has
 static inline CO int env_list(struct env *v, struct str path, struct env_entries *ret, struct err *e)
 {
     return v->ops->list(v, path, ret, e);
+}
+
+/* Looks through files. The caller ends ret->text. -EINVAL for a pattern that cannot be read. */
+static inline CO int env_search(struct env *v, const struct env_search *s, struct env_found *ret, struct err *e)
+{
+    return v->ops->search(v, s, ret, e);
 }
 
 static inline void env_entries_done(struct env_entries *l)

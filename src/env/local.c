@@ -35,7 +35,7 @@ static char *local_resolve(struct env *v, struct str path)
 #define RESOLVE_CACHED 0x20
 #endif
 
-static int openat2_beneath(int dir, const char *path, int flags, unsigned mode, uint64_t resolve)
+int openat2_beneath(int dir, const char *path, int flags, unsigned mode, uint64_t resolve)
 {
     struct open_how how = {
         .flags = (uint64_t)(flags | O_CLOEXEC),
@@ -638,7 +638,8 @@ static void local_free(struct env *v)
 }
 
 static const struct env_ops ops = {
-    .read = local_read, .look = local_look, .write = local_write, .remove = local_remove, .list = local_list, .tidy = local_tidy,
+    .read = local_read, .look = local_look, .write = local_write, .remove = local_remove, .list = local_list,
+        .search = local_search, .tidy = local_tidy,
         .ready = local_ready, .run = local_run,
     .job_start = local_job_start, .job_look = local_job_look, .job_send = local_job_send, .job_sent = local_job_sent,
     .drop = local_drop, .settle = local_settle, .output = local_output, .resolve = local_resolve, .life = local_life,

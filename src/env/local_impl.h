@@ -31,6 +31,11 @@ static inline struct local *local(struct env *v)
     return container_of(v, struct local, env);
 }
 
+/* Opens a path beneath a directory, links included. A descriptor or a negative errno. */
+int openat2_beneath(int dir, const char *path, int flags, unsigned mode, uint64_t resolve);
+
+CO int local_search(struct env *v, const struct env_search *s, struct env_found *ret, struct err *e);
+
 char *spool_path(struct local *l, const char *key);
 
 /* What the head of a spool file says. */

@@ -2,7 +2,10 @@
  * in, one line out for each.
  *
  *     schema   {"schema": ..., "value": ...}                   valid | what is wrong
- *     args     {"schema": ..., "pure": bool, "text": "..."}    {"args": ..., "mended": "..."} | {"say": "..."} */
+ *     args     {"schema": ..., "pure": bool, "text": "..."}    {"args": ..., "mended": "..."} | {"say": "..."}
+ *     glob     {"pattern": "...", "name": "...", "path": bool} 1 | 0
+ *     globs    {"list": "...", "path": "..."}                  1 | 0 | refused */
+#include "base/glob.h"
 #include "base/schema.h"
 #include "core/args.h"
 
@@ -31,10 +34,26 @@ static void args(const json_t *in, struct buf *out)
     buf_addc(out, '}');
 }
 
+static void glob(const json_t *in, struct buf *out)
+{
+    buf_addf(out, "%d", glob_match(js_str(in, "pattern"), js_str(in, "name"), js_bool(in, "path", true)));
+}
+
+static void globs(const json_t *in, struct buf *out)
+{
+    struct globs *g = globs_new(js_str(in, "list"));
+
+    if (g)
+        buf_addf(out, "%d", globs_want(g, js_str(in, "path")));
+    else
+        buf_adds(out, "refused");
+    globs_free(g);
+}
+
 static const struct {
     const char *name;
     void (*fn)(const json_t *in, struct buf *out);
-} parts[] = { { "schema", schema }, { "args", args } };
+} parts[] = { { "schema", schema }, { "args", args }, { "glob", glob }, { "globs", globs } };
 
 int main(int argc, char **argv)
 {
@@ -59,6 +78,6 @@ int main(int argc, char **argv)
         free(line);
         return 0;
     }
-    fprintf(stderr, "usage: probe schema|args <LINES\n");
+    fprintf(stderr, "usage: probe schema|args|glob|globs <LINES\n");
     return 2;
 }
