@@ -136,7 +136,7 @@ static int find_provider(struct agent *a, const char *model, const char *api, st
         return err_set(e, -EINVAL, "this rein does not speak '%s'; --api takes chat", api);
     if (a->provider->needs_url)
         http_prefetch(&a->side);        /* it loads while the store opens */
-    if (a->provider->needs_url) {
+    if (!a->provider->names_file) {
         a->model.name = xstrdup(name);
         a->model_id = xstrdup(model);
     } else {

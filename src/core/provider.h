@@ -59,6 +59,7 @@ struct fault {
 struct provider {
     const char *name, *about;
     bool needs_url;                         /* a base URL has to be known */
+    bool names_file;                        /* a model is a file */
     const char *tail;                       /* what closes a body */
 
     /* Everything before the first message: model, tools, system prompt. */

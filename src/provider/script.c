@@ -112,6 +112,7 @@ static CO int script_run(const struct request *rq, const struct sink *sink, stru
 const struct provider provider_script = {
     .name    = "script",
     .about   = "answers from a file, for tests",
+    .names_file = true,
     .tail    = ENCODE_CHAT_TAIL,
     .head    = encode_chat_head,
     .message = encode_chat_message,
