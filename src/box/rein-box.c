@@ -1,6 +1,6 @@
 /* rein-box.c - stands between rein and a command, so that nothing of the command outlives its call.
  *
- *   rein-box --link FD --spool FD --key KEY --cap BYTES --tail BYTES --timeout MS [JOB] -- PROGRAM [ARGS]
+ *   rein-box --link FD --spool FD --key KEY --cap BYTES --tail BYTES --timeout MS [--tty 1] [JOB] -- PROGRAM [ARGS]
  *   JOB: --listen FD --socket PATH --grace MS
  *
  * The link is a socket to rein. The program is started when a first byte comes over it, so that rein can make its intent
@@ -9,6 +9,9 @@
  * same happens when the command itself ends and when its time is up. As subreaper this process inherits every orphan,
  * double forks and new sessions included, and it kills until it has no child left; then it says so with one byte on the
  * link.
+ *
+ * With --tty the program has a terminal of its own, of 120 columns, for its input and both outputs; else its input is null or a
+ * pipe, and its outputs are one pipe.
  *
  * A job goes on when the link closes, since another rein may take it up: that one connects to the listening socket (of type
  * SOCK_SEQPACKET, at PATH). When nobody has watched for `grace` ms the job is ended (0: it stays). What comes over a
@@ -48,10 +51,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -70,6 +75,7 @@ struct options {
     const char *socket, *key;
     uint64_t cap, tail;
     int64_t timeout_ms, grace_ms;
+    bool tty;
     char **argv;
 };
 
@@ -273,7 +279,7 @@ static int kill_all(pid_t main_pid, bool *main_gone, int *status)
 static int usage(const char *why)
 {
     fprintf(stderr, "rein-box: %s\nusage: rein-box --link FD --spool FD --key KEY --cap BYTES --tail BYTES --timeout MS "
-            "[--listen FD --socket PATH --grace MS] -- PROGRAM [ARGS]\n", why);
+            "[--tty 1] [--listen FD --socket PATH --grace MS] -- PROGRAM [ARGS]\n", why);
     return STATUS_BOX_FAILED;
 }
 
@@ -297,6 +303,8 @@ static bool parse(int argc, char **argv, struct options *o)
             o->tail = strtoull(argv[i + 1], NULL, 10);
         else if (strcmp(argv[i], "--timeout") == 0)
             o->timeout_ms = strtoll(argv[i + 1], NULL, 10);
+        else if (strcmp(argv[i], "--tty") == 0)
+            o->tty = atoi(argv[i + 1]);
         else if (strcmp(argv[i], "--listen") == 0)
             o->listen = atoi(argv[i + 1]);
         else if (strcmp(argv[i], "--socket") == 0)
@@ -309,9 +317,29 @@ static bool parse(int argc, char **argv, struct options *o)
     return o->argv && o->link >= 0 && o->spool >= 0 && o->tail <= TAIL_MAX;
 }
 
-/* Starts the program in a session of its own: stdin is null or a pipe, both outputs are the pipe. It dies with this process, should
+/* A terminal for the program: the end to read and write, and the program's. Lines end in LF alone, as in a pipe. */
+static bool open_terminal(int *ret_ours, int *ret_theirs)
+{
+    struct winsize size = { .ws_row = 40, .ws_col = 120 };
+    int ours = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC), theirs, unlock = 0;
+    struct termios t;
+
+    if (ours < 0 || ioctl(ours, TIOCSPTLCK, &unlock) < 0)
+        return false;
+    theirs = ioctl(ours, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    if (theirs < 0 || tcgetattr(theirs, &t) < 0)
+        return false;
+    t.c_oflag &= ~(tcflag_t)ONLCR;
+    if (tcsetattr(theirs, TCSANOW, &t) < 0 || ioctl(ours, TIOCSWINSZ, &size) < 0)
+        return false;
+    *ret_ours = ours;
+    *ret_theirs = theirs;
+    return true;
+}
+
+/* Starts the program in a session of its own: stdin is null (-1) or `in`, both outputs are `out`. It dies with this process, should
  * that be killed. 0 or an errno. */
-static int start(char **argv, int in, int out, pid_t *ret)
+static int start(char **argv, int in, int out, bool tty, pid_t *ret)
 {
     static volatile int error;          /* the child shares this memory until it runs the program */
     pid_t self = getpid();
@@ -323,7 +351,8 @@ static int start(char **argv, int in, int out, pid_t *ret)
     if (*ret == 0) {
         if (in < 0)
             in = open("/dev/null", O_RDONLY | O_CLOEXEC);
-        if (setsid() < 0 || in < 0 || dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(out, 2) < 0 ||
+        if (setsid() < 0 || in < 0 || (tty && ioctl(in, TIOCSCTTY, 0) < 0) || dup2(in, 0) < 0 || dup2(out, 1) < 0 ||
+            dup2(out, 2) < 0 ||
             prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != self || sigprocmask(SIG_SETMASK, &none, NULL) < 0)
             error = errno ? errno : ESRCH;
         else
@@ -338,8 +367,9 @@ static int start(char **argv, int in, int out, pid_t *ret)
 
 /* What a job has beside a command: people who talk to it. */
 struct job {
-    int listen, in;                     /* in: the pipe to its standard input, -1 when closed */
+    int listen, in;                     /* in: the pipe to its standard input, or its terminal; -1 when closed */
     bool close_in;                      /* once all is written */
+    bool tty;
     char input[INPUT_MAX];
     size_t waiting;
     struct { int fd; bool watches; } conn[CONNECTIONS];
@@ -358,6 +388,8 @@ static void pump_input(struct job *j)
     if (n < 0 && errno != EAGAIN && errno != EINTR)
         j->close_in = true, j->waiting = 0;
     if (j->in >= 0 && j->close_in && j->waiting == 0) {
+        if (j->tty && write(j->in, "\4", 1) != 1)       /* the end of input at a terminal */
+            return;
         close(j->in);
         j->in = -1;
     }
@@ -536,8 +568,12 @@ static bool prepare(struct run *r, int out[2], int in[2])
     sigprocmask(SIG_BLOCK, &mask, NULL);
     r->chld = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
     r->out.ring = malloc(r->opt.tail + 1);
-    if (r->chld < 0 || !r->out.ring || pipe2(out, O_CLOEXEC) < 0)
+    if (r->chld < 0 || !r->out.ring)
         return false;
+    if (r->opt.tty ? !open_terminal(&out[0], &out[1]) : pipe2(out, O_CLOEXEC) < 0)
+        return false;
+    if (r->opt.tty)
+        in[0] = out[1];
     fcntl(out[0], F_SETFL, O_NONBLOCK);
     r->out.from = out[0];
     r->out.to = r->opt.spool;
@@ -548,8 +584,15 @@ static bool prepare(struct run *r, int out[2], int in[2])
         return true;
     r->job = calloc(1, sizeof(*r->job));
     nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
-    if (!r->job || pipe2(in, O_CLOEXEC) < 0 || nothing < 0)
+    if (!r->job || nothing < 0)
         return false;
+    if (r->opt.tty)
+        in[1] = fcntl(out[0], F_DUPFD_CLOEXEC, 0);
+    else if (pipe2(in, O_CLOEXEC) < 0)
+        return false;
+    if (in[1] < 0)
+        return false;
+    r->job->tty = r->opt.tty;
     for (int fd = 0; fd <= 2; fd++)     /* it outlives rein, and whoever reads what rein writes waits for its end */
         dup2(nothing, fd);
     close(nothing);
@@ -587,10 +630,10 @@ int main(int argc, char **argv)
     began = now_ms();
     report(r.opt.spool, "started\n");
     signal(SIGPIPE, SIG_DFL);           /* the program is to find it as usual */
-    error = start(r.opt.argv, in[0], out[1], &r.pid);
+    error = start(r.opt.argv, in[0], out[1], r.opt.tty, &r.pid);
     signal(SIGPIPE, SIG_IGN);
     close(out[1]);
-    if (in[0] >= 0)
+    if (in[0] >= 0 && !r.opt.tty)
         close(in[0]);
     if (error != 0) {
         report(r.opt.spool, "failed %d\n", error);

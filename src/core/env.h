@@ -68,13 +68,19 @@ struct env_command {
     const char *command;    /* for sh -c */
     bool job;               /* goes on when rein ends, for another rein to take up; read with env_job, not env_run */
     bool stay;              /* a job: also when nobody takes it up */
+    bool tty;               /* it has a terminal of its own */
+    bool keep_shell;        /* directory and variables in which it ends are kept under its key */
+    const char *shell;      /* the key of a command whose directory and variables it begins with, or NULL */
     int64_t timeout_ms;
     const char *key;
     int64_t keep_above;     /* bytes: an output no larger than this is in the result, and need not be kept for long */
     const char *hide_env;   /* name of a variable that the command must not see, or NULL */
 };
 
-enum env_end { ENV_EXIT, ENV_TIMEOUT, ENV_CANCEL, ENV_ORPHAN };
+enum env_end {
+    ENV_EXIT, ENV_TIMEOUT, ENV_CANCEL, ENV_ORPHAN,
+    ENV_INPUT,              /* ended, since it waited for input that nobody can give */
+};
 
 struct env_outcome {
     bool started;           /* false: nothing happened */
@@ -86,6 +92,7 @@ struct env_outcome {
     int64_t total;          /* bytes it wrote */
     int64_t head, tail;     /* bytes kept from the beginning and from the end; total - head - tail are lost */
     bool synced;            /* what it wrote is on disk; false: a power failure may still take some of it back */
+    bool shell_kept;        /* directory and variables can be had again */
     int killed;             /* processes it left behind, ended with it */
     int64_t ms;
 };
@@ -116,12 +123,13 @@ struct env_ops {
     CO int (*list)(struct env *, struct str path, struct env_entries *, struct err *);
     CO int (*search)(struct env *, const struct env_search *, struct env_found *, struct err *);
     CO int (*tidy)(struct env *, struct str path, const char *key, struct err *);
-    int (*ready)(struct env *, const struct env_command *, struct env_ready **ret, struct err *);
+    CO int (*ready)(struct env *, const struct env_command *, struct env_ready **ret, struct err *);
     CO int (*run)(struct env_ready *, struct env_outcome *, struct err *);
     void (*drop)(struct env_ready *);
     CO int (*settle)(struct env *, const char *key, struct env_outcome *, struct err *);
     CO int (*job_start)(struct env_ready *, struct env_job *, struct err *);
     CO int (*job_look)(struct env *, const char *key, bool take_up, struct env_job *, struct err *);
+    CO int (*job_waits)(struct env *, const char *key);
     CO int (*job_send)(struct env *, const char *key, enum env_job_send what, struct str text, const char *send_key,
                        struct err *);
     CO int (*job_sent)(struct env *, const char *key, const char *send_key, struct err *);
@@ -200,7 +208,7 @@ static inline CO int env_tidy(struct env *v, struct str path, const char *key, s
 }
 
 /* Brings up all that a command needs, but does not start it: so the intent can be made durable meanwhile. */
-static inline int env_ready(struct env *v, const struct env_command *c, struct env_ready **ret, struct err *e)
+static inline CO int env_ready(struct env *v, const struct env_command *c, struct env_ready **ret, struct err *e)
 {
     return v->ops->ready(v, c, ret, e);
 }
@@ -230,6 +238,12 @@ static inline CO int env_job_start(struct env *v, struct env_ready *ready, struc
 static inline CO int env_job_look(struct env *v, const char *key, bool take_up, struct env_job *job, struct err *e)
 {
     return v->ops->job_look(v, key, take_up, job, e);
+}
+
+/* Whether a job waits for input just now, as far as can be told. 1 or 0. */
+static inline CO int env_job_waits(struct env *v, const char *key)
+{
+    return v->ops->job_waits(v, key);
 }
 
 /* Sends text to a job's standard input under a key of its own (at most ENV_JOB_TEXT_MAX bytes), the end of it, or ends the job and

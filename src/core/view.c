@@ -76,6 +76,7 @@ void view_done(struct view *v)
     for (size_t i = 0; i < v->norigins; i++)
         free(v->origins[i].id);
     free(v->origins);
+    free(v->shell);
     free(v->boot);
     free(v->cwd);
     free(v->harness);
@@ -396,6 +397,7 @@ int view_fold(struct view *v, const struct event *ev, const json_t *b, struct er
         }
         know_files(v, b);
         know_job(v, json_object_get(b, "job"));
+        put(&v->shell, js_str(b, "shell"));
         v->unsynced |= !js_bool(b, "synced", true);
         break;
     case EV_JOB:

@@ -116,6 +116,8 @@ struct view {
     struct job_view *jobs;      /* of this session, in the order in which they were started */
     size_t njobs, jobs_cap;
 
+    char *shell;                /* key of the command whose directory and variables the next one begins with, or NULL */
+
     struct origin *origins;     /* eldest first */
     size_t norigins, origins_cap;
 };

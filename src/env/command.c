@@ -16,9 +16,9 @@
 #define SPILL_TAIL      ((int64_t)256 << 10)    /* and from its end, above that */
 #define SYNC_MS         2000                    /* for the disk to take what a command wrote */
 #define SYNCS_MAX       2
+#define INPUT_LOOK_MS   700                     /* how often it is looked whether a command waits for input */
+#define INPUT_LOOKS     3                       /* in a row, after which that is believed */
 #define JOB_GRACE_MS    3600000                 /* for a rein to take up a job that has no owner */
-
-extern char **environ;
 
 char *spool_path(struct local *l, const char *key)
 {
@@ -45,29 +45,29 @@ int env_box_path(char **ret, struct err *e)
 }
 
 /* The user's environment without the key, and with what keeps programs from waiting for a person. */
-static char **command_env(const char *hide)
+static CO char **command_env(const char *hide, bool tty)
 {
     static const char *const set[] = {
         "TERM=dumb", "PAGER=cat", "GIT_PAGER=cat", "GIT_TERMINAL_PROMPT=0", "GIT_EDITOR=true", "DEBIAN_FRONTEND=noninteractive",
         "REIN=1",
     };
+    char **user = user_environment(), **env;
     size_t n = 0, i, k;
-    char **env;
 
-    while (environ[n])
+    while (user[n])
         n++;
     env = xcalloc(n + ARRAY_SIZE(set) + 1, sizeof(*env));
     for (i = k = 0; i < n; i++) {
-        size_t name = strcspn(environ[i], "=");
-        bool drop = hide && strlen(hide) == name && memcmp(environ[i], hide, name) == 0;
+        size_t name = strcspn(user[i], "=");
+        bool drop = hide && strlen(hide) == name && memcmp(user[i], hide, name) == 0;
 
         for (size_t s = 0; s < ARRAY_SIZE(set) && !drop; s++)
-            drop = strncmp(set[s], environ[i], name + 1) == 0;
+            drop = strncmp(set[s], user[i], name + 1) == 0;
         if (!drop)
-            env[k++] = environ[i];
+            env[k++] = user[i];
     }
     for (i = 0; i < ARRAY_SIZE(set); i++)
-        env[k++] = (char *)set[i];
+        env[k++] = (char *)(tty && i == 0 ? "TERM=xterm" : set[i]);
     return env;
 }
 
@@ -217,15 +217,15 @@ static void dropp(struct env_ready **ready)
         local_drop(*ready);
 }
 
-int local_ready(struct env *v, const struct env_command *c, struct env_ready **ret, struct err *e)
+CO int local_ready(struct env *v, const struct env_command *c, struct env_ready **ret, struct err *e)
 {
     struct local *l = local(v);
     cleanup(dropp) struct env_ready *ready = xcalloc(1, sizeof(*ready));
     cleanup(closep) int theirs = -1;
     cleanup(closep) int listening = -1;
-    cleanup(freep) char *box = NULL, **env = NULL, *path = NULL;
+    cleanup(freep) char *box = NULL, **env = NULL, *path = NULL, *from = NULL, *to = NULL;
     char cap[24], tail[24], timeout[24], grace[24];
-    const char *argv[24] = { "rein-box", "--link", "3", "--spool", "4", "--key", c->key, "--cap", cap, "--tail", tail,
+    const char *argv[32] = { "rein-box", "--link", "3", "--spool", "4", "--key", c->key, "--cap", cap, "--tail", tail,
                              "--timeout", timeout };
     size_t n = 13, nfds = 2;
     struct proc_fd fds[3];
@@ -235,6 +235,7 @@ int local_ready(struct env *v, const struct env_command *c, struct env_ready **r
     ready->spool = ready->link = -1;
     ready->key = xstrdup(c->key);
     ready->keep_above = c->keep_above;
+    ready->tty = c->tty;
     r = env_box_path(&box, e);
     if (r == 0)
         r = spool_file(l, c->key, &ready->spool, e);
@@ -258,8 +259,19 @@ int local_ready(struct env *v, const struct env_command *c, struct env_ready **r
         memcpy(&argv[n], (const char *[]){ "--listen", "5", "--socket", path, "--grace", grace }, 6 * sizeof(*argv));
         n += 6;
     }
-    memcpy(&argv[n], (const char *[]){ "--", "/bin/sh", "-c", c->command, NULL }, 5 * sizeof(*argv));
-    env = command_env(c->hide_env);
+    if (c->tty) {
+        memcpy(&argv[n], (const char *[]){ "--tty", "1" }, 2 * sizeof(*argv));
+        n += 2;
+    }
+    if (c->shell || c->keep_shell) {
+        from = shell_path(l, c->shell ? c->shell : "");
+        to = c->keep_shell ? shell_path(l, c->key) : xstrdup("/dev/null");
+        memcpy(&argv[n], (const char *[]){ "--", "/bin/sh", "-c", shell_wrapper, "sh", from, to, c->command, NULL },
+               9 * sizeof(*argv));
+    } else {
+        memcpy(&argv[n], (const char *[]){ "--", "/bin/sh", "-c", c->command, NULL }, 5 * sizeof(*argv));
+    }
+    env = command_env(c->hide_env, c->tty);
     r = proc_spawn(&(struct proc_spec){ box, (char *const *)argv, env, l->root_fd, fds, nfds }, &ready->proc, e);
     if (r == 0)
         *ret = TAKE(ready);
@@ -310,16 +322,56 @@ static CO bool sync_workspace(struct local *l)
     return synced;
 }
 
+static bool shell_is_kept(const struct env_ready *ready)
+{
+    cleanup(freep) char *path = shell_path(ready->local, ready->key);
+
+    return access(path, R_OK) == 0;
+}
+
+bool spool_waits(int fd, const struct env_outcome *o)
+{
+    enum proc_input input = proc_input((pid_t)o->pid);
+    struct stat st;
+    char last = '\n';
+
+    if (input == PROC_MAY_WAIT && fstat(fd, &st) == 0 && st.st_size > REPORT_SIZE && pread(fd, &last, 1, st.st_size - 1) != 1)
+        last = '\n';
+    return input == PROC_WAITS || (input == PROC_MAY_WAIT && last != '\n');
+}
+
+/* Waits for the end of a command at a terminal. -EAGAIN: it waits for input, and nobody is there. */
+static CO int wait_at_terminal(struct env_ready *ready)
+{
+    off_t size = 0;
+    int r, idle = 0;
+
+    while ((r = fd_readable(ready->link, "a command", INPUT_LOOK_MS)) == -ETIMEDOUT) {
+        struct spool_report rep;
+        struct stat st = {0};
+
+        fstat(ready->spool, &st);
+        idle = st.st_size == size && spool_read(ready->spool, ready->key, &rep) == 0 && rep.outcome.pid &&
+               spool_waits(ready->spool, &rep.outcome) ? idle + 1 : 0;
+        size = st.st_size;
+        if (idle == INPUT_LOOKS)
+            return -EAGAIN;
+    }
+    return r;
+}
+
 CO int local_run(struct env_ready *ready, struct env_outcome *o, struct err *e)
 {
+    bool waited = false;
     int r, lost;
 
     *o = (struct env_outcome){0};
     spool_turn(ready->local);
     if (send(ready->link, "g", 1, MSG_NOSIGNAL) != 1)
         return err_set(e, -EPIPE, "the command's supervisor is gone; it was not started");
-    r = fd_readable(ready->link, "a command", FIBER_FOREVER);
-    if (r == -ECANCELED) {
+    r = ready->tty ? wait_at_terminal(ready) : fd_readable(ready->link, "a command", FIBER_FOREVER);
+    waited = r == -EAGAIN;
+    if (r == -ECANCELED || waited) {
         send(ready->link, "c", 1, MSG_NOSIGNAL);        /* if it is gone already, there is nobody to tell */
         fiber_shield();
         fd_readable(ready->link, "a cancelled command", BOX_GRACE_MS);
@@ -334,6 +386,9 @@ CO int local_run(struct env_ready *ready, struct env_outcome *o, struct err *e)
     }
     if (!o->started)
         return err_set(e, -ENOEXEC, "the command could not be started (/bin/sh)");
+    if (waited && o->end == ENV_CANCEL)
+        o->end = ENV_INPUT;
+    o->shell_kept = shell_is_kept(ready);
     if (o->total <= ready->keep_above) {
         free(ready->local->shown);
         ready->local->shown = spool_path(ready->local, ready->key);

@@ -8,6 +8,7 @@
 #include "base/path.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/socket.h>
@@ -193,6 +194,15 @@ CO int local_job_look(struct env *v, const char *key, bool take_up, struct env_j
     return 0;
 }
 
+CO int local_job_waits(struct env *v, const char *key)
+{
+    cleanup(freep) char *path = spool_path(local(v), key);
+    cleanup(closep) int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    struct spool_report rep;
+
+    return fd >= 0 && spool_read(fd, key, &rep) == 0 && rep.outcome.pid && !rep.outcome.ended && spool_waits(fd, &rep.outcome);
+}
+
 CO int local_job_start(struct env_ready *ready, struct env_job *job, struct err *e)
 {
     struct local *l = ready->local;
@@ -216,6 +226,21 @@ CO int local_job_start(struct env_ready *ready, struct env_job *job, struct err 
     return r;
 }
 
+/* Ends a job whose supervisor cannot be talked to: when there is no socket to be had, it must not go on for that. What has made a
+ * session of its own is not found then. */
+static CO int end_by_force(struct env *v, const char *key, struct err *e)
+{
+    cleanup(freep) char *path = spool_path(local(v), key);
+    cleanup(closep) int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    struct spool_report rep;
+
+    if (fd < 0 || spool_read(fd, key, &rep) < 0 || !rep.box || proc_started((pid_t)rep.box) != rep.box_started)
+        return err_set(e, -ESRCH, "the job's supervisor is gone");
+    if (kill((pid_t)rep.box, SIGKILL) < 0)
+        return err_set(e, -errno, "the job's supervisor (process %lld) cannot be ended: %s", (long long)rep.box, strerror(errno));
+    return 0;
+}
+
 CO int local_job_send(struct env *v, const char *key, enum env_job_send what, struct str text, const char *send_key, struct err *e)
 {
     static const char word[] = { [ENV_SEND_TEXT] = 'i', [ENV_SEND_END] = 'f', [ENV_SEND_KILL] = 'k' };
@@ -224,17 +249,19 @@ CO int local_job_send(struct env *v, const char *key, enum env_job_send what, st
     struct env_job job;
     int r;
 
-    if (fd < 0)
+    if (fd < 0 && what != ENV_SEND_KILL)
         return fd;
     buf_addc(&message, word[what]);
     if (what != ENV_SEND_KILL)
         buf_addf(&message, "%s\n", send_key);
     buf_add_str(&message, text);
-    r = ask(fd, buf_str(&message));
+    r = fd < 0 ? fd : ask(fd, buf_str(&message));
+    if (what == ENV_SEND_KILL && r < 0 && r != -ECANCELED)
+        r = end_by_force(v, key, e);
     if (r == 'x')
         return err_set(e, -EPIPE, "the job does not take it: its input is closed, or it has not read what was sent before");
     if (r < 0)
-        return err_set(e, r, "the job's supervisor does not answer: %s", strerror(-r));
+        return what == ENV_SEND_KILL ? r : err_set(e, r, "the job's supervisor does not answer: %s", strerror(-r));
     for (int64_t waited = 0; what == ENV_SEND_KILL; waited += POLL_MS) {
         r = local_job_look(v, key, false, &job, e);
         if (r < 0 || job.state != ENV_JOB_RUNS)

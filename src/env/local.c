@@ -641,7 +641,8 @@ static const struct env_ops ops = {
     .read = local_read, .look = local_look, .write = local_write, .remove = local_remove, .list = local_list,
         .search = local_search, .tidy = local_tidy,
         .ready = local_ready, .run = local_run,
-    .job_start = local_job_start, .job_look = local_job_look, .job_send = local_job_send, .job_sent = local_job_sent,
+    .job_start = local_job_start, .job_look = local_job_look, .job_waits = local_job_waits, .job_send = local_job_send,
+        .job_sent = local_job_sent,
     .drop = local_drop, .settle = local_settle, .output = local_output, .resolve = local_resolve, .life = local_life,
     .free = local_free,
 };

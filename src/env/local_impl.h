@@ -22,6 +22,7 @@ struct env_ready {
     struct local *local;
     struct proc *proc;
     int spool, link;
+    bool tty;
     char *key;
     int64_t keep_above;
 };
@@ -49,6 +50,19 @@ int spool_read(int fd, const char *key, struct spool_report *ret);
 /* Ends what a supervisor that was killed has left of its command: what is in its session. */
 void spool_end_orphans(const struct env_outcome *o);
 
+/* Whether a command waits for input: what it is doing, and how its output ends. */
+bool spool_waits(int fd, const struct env_outcome *o);
+
+/* The environment that commands get, but for what is put in or taken out for each: rein's own, or that of the user's shell when
+ * rein was not started from one. Found out once. */
+CO char **user_environment(void);
+
+/* The file in the spool that holds the directory and the variables in which a command ended. Caller frees. */
+char *shell_path(struct local *l, const char *key);
+
+/* What sh is given, with that file to begin with, the one to leave behind and the command as its arguments. */
+extern const char shell_wrapper[];
+
 /* A command starts: what was told of the one before is durable. */
 void spool_turn(struct local *l);
 
@@ -56,12 +70,13 @@ void spool_turn(struct local *l);
 int job_listen(struct local *l, const char *key, char **ret_path, struct err *e);
 CO int local_job_start(struct env_ready *ready, struct env_job *job, struct err *e);
 CO int local_job_look(struct env *v, const char *key, bool take_up, struct env_job *job, struct err *e);
+CO int local_job_waits(struct env *v, const char *key);
 CO int local_job_send(struct env *v, const char *key, enum env_job_send what, struct str text, const char *send_key, struct err *e);
 CO int local_job_sent(struct env *v, const char *key, const char *send_key, struct err *e);
 void local_jobs_free(struct local *l);
 
 /* env_ready, env_run, env_drop, env_settle and env_output on this machine. */
-int local_ready(struct env *v, const struct env_command *c, struct env_ready **ret, struct err *e);
+CO int local_ready(struct env *v, const struct env_command *c, struct env_ready **ret, struct err *e);
 CO int local_run(struct env_ready *ready, struct env_outcome *o, struct err *e);
 void local_drop(struct env_ready *ready);
 CO int local_settle(struct env *v, const char *key, struct env_outcome *o, struct err *e);

@@ -123,7 +123,8 @@ void proc_leave(struct proc *p)
 
 struct proc_stat {
     char state;
-    int session;
+    int group, session;
+    int front;                          /* the process group that its terminal listens to */
     long long started;                  /* clock ticks since boot */
 };
 
@@ -135,8 +136,8 @@ static bool read_stat(pid_t pid, struct proc_stat *ret)
     if (read_small(path, text, sizeof(text)) <= 0)
         return false;
     at = strrchr(text, ')');            /* the name before it may hold anything */
-    return at && sscanf(at + 1, " %c %*d %*d %d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %lld", &ret->state,
-                        &ret->session, &ret->started) == 3;
+    return at && sscanf(at + 1, " %c %*d %d %d %*d %d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %lld", &ret->state,
+                        &ret->group, &ret->session, &ret->front, &ret->started) == 5;
 }
 
 int64_t proc_started(pid_t pid)
@@ -176,6 +177,83 @@ void proc_kill_session(pid_t leader, int64_t started)
     /* What is about to be killed may still start others. */
     for (int tries = 0; tries < KILL_TRIES && kill_members(leader, started); tries++)
         usleep(1000);
+}
+
+/* What a descriptor of a process leads to, "" when that cannot be told. */
+static void fd_target(pid_t pid, unsigned long fd, char *ret, size_t size)
+{
+    char path[64];
+    ssize_t n;
+
+    snprintf(path, sizeof(path), "/proc/%d/fd/%lu", pid, fd);
+    n = readlink(path, ret, size - 1);
+    ret[MAX(n, (ssize_t)0)] = 0;
+}
+
+static bool is_terminal(const char *target)
+{
+    return strncmp(target, "/dev/pts/", 9) == 0 || strncmp(target, "/dev/tty", 8) == 0;
+}
+
+static bool waits_for_several(long nr)
+{
+    static const long calls[] = {
+#ifdef SYS_poll
+        SYS_poll,
+#endif
+#ifdef SYS_select
+        SYS_select,
+#endif
+#ifdef SYS_epoll_wait
+        SYS_epoll_wait,
+#endif
+        SYS_ppoll, SYS_pselect6, SYS_epoll_pwait,
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(calls); i++)
+        if (nr == calls[i])
+            return true;
+    return false;
+}
+
+/* What one process is about, by the system call it is in. */
+static enum proc_input one_input(pid_t pid, const struct proc_stat *st, const char *input)
+{
+    char path[64], text[256], target[256];
+    unsigned long fd = 0;
+    long nr = -1;
+
+    snprintf(path, sizeof(path), "/proc/%d/syscall", pid);
+    if (read_small(path, text, sizeof(text)) <= 0 || sscanf(text, "%ld 0x%lx", &nr, &fd) < 2)
+        return PROC_BUSY;
+    if (nr == SYS_read || nr == SYS_readv) {
+        fd_target(pid, fd, target, sizeof(target));
+        return *target && (strcmp(target, input) == 0 || is_terminal(target)) ? PROC_WAITS : PROC_BUSY;
+    }
+    if (!waits_for_several(nr))
+        return PROC_BUSY;
+    fd_target(pid, 0, target, sizeof(target));
+    return is_terminal(target) && st->front == st->group ? PROC_MAY_WAIT : PROC_BUSY;
+}
+
+enum proc_input proc_input(pid_t leader)
+{
+    enum proc_input ret = PROC_BUSY;
+    DIR *d = opendir("/proc");
+    struct dirent *de;
+    struct proc_stat st;
+    char input[256];
+
+    fd_target(leader, 0, input, sizeof(input));
+    while (d && ret != PROC_WAITS && (de = readdir(d))) {
+        pid_t pid = (pid_t)atoi(de->d_name);
+
+        if (pid > 1 && read_stat(pid, &st) && st.session == leader && st.state == 'S')
+            ret = MAX(ret, one_input(pid, &st, input));
+    }
+    if (d)
+        closedir(d);
+    return ret;
 }
 
 static char boot[64];

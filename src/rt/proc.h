@@ -37,6 +37,12 @@ int64_t proc_started(pid_t pid);
  * members that have made sessions of their own. Blocks for some milliseconds. */
 void proc_kill_session(pid_t leader, int64_t started);
 
+enum proc_input { PROC_BUSY, PROC_MAY_WAIT, PROC_WAITS };
+
+/* Whether a member of a session waits for input from the session leader's own standard input or terminal. MAY_WAIT: it waits for
+ * something, and has the terminal in front of it; what it last wrote tells more. */
+enum proc_input proc_input(pid_t leader);
+
 /* Names this life of the machine: another one after a reboot, when what was not synced may be gone and no process is left.
  * "" if the kernel does not tell. */
 const char *proc_boot(void);

@@ -73,7 +73,8 @@ static CO int bash_prepare(struct call *c)
         return r;
     r = env_ready(c->env, &(struct env_command){
         .command = command.p, .timeout_ms = is_job(c->args) ? 0 : timeout * 1000, .key = c->key, .hide_env = c->hide_env,
-        .job = is_job(c->args), .stay = js_bool(c->args, "stay", false),
+        .job = is_job(c->args), .stay = js_bool(c->args, "stay", false), .tty = js_bool(c->args, "tty", false),
+        .keep_shell = c->harness->shell_persists && !is_job(c->args), .shell = c->harness->shell_persists ? c->view->shell : NULL,
         .keep_above = shown_at_once(c),
     }, &b->ready, &e);
     return r < 0 ? result_fail(c->result, r, "bash: %s", e.msg) : 0;
@@ -94,6 +95,8 @@ static void add_facts(struct call *c, const struct env_outcome *o)
         js_add_int(facts, "ended_with_it", o->killed);
     if (!o->synced)
         js_add_bool(facts, "synced", false);
+    if (o->shell_kept)
+        js_add_text(facts, "shell", c->key);
 }
 
 static CO int report(struct call *c, const struct env_outcome *o, int64_t timeout)
@@ -107,6 +110,9 @@ static CO int report(struct call *c, const struct env_outcome *o, int64_t timeou
         buf_addf(text, "[stopped: it ran longer than %lld s]", (long long)timeout);
     else if (o->end == ENV_CANCEL)
         buf_adds(text, "[stopped by the user]");
+    else if (o->end == ENV_INPUT)
+        buf_adds(text, "[stopped: it waits for input, which nobody gives here. Give it with flags or a pipe, or start the command "
+                 "with background and tty, and answer with the tool job]");
     else
         command_end(text, o);
     add_facts(c, o);

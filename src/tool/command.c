@@ -1,11 +1,13 @@
 #include "tool/command.h"
 
+#include "base/ansi.h"
+
 #include <stdio.h>
 
 CO int command_output(struct call *c, const char *key, int64_t from, const struct env_outcome *o)
 {
     size_t head = c->harness->result_head, tail = c->harness->result_tail;
-    cleanup(buf_done) struct buf first = {0}, last = {0};
+    cleanup(buf_done) struct buf first = {0}, last = {0}, begin = {0}, end = {0};
     cleanup(freep) char *hint = NULL;
     struct err e = {0};
     int64_t size = 0;
@@ -18,12 +20,14 @@ CO int command_output(struct call *c, const char *key, int64_t from, const struc
         buf_addf(&c->result->text, "[the output cannot be read: %s]\n", e.msg);
         return r == -ECANCELED ? r : 0;
     }
+    ansi_add_text(&begin, last.n ? str_head(buf_str(&first), head) : buf_str(&first));
+    ansi_add_text(&end, buf_str(&last));
     if (last.n == 0) {
-        result_bounded(c->result, buf_str(&first), head, tail, NULL);
+        result_bounded(c->result, buf_str(&begin), head, tail, NULL);
     } else {
         hint = xasprintf("read the path output:%s for the rest%s", key + strlen(c->session) + 1,
                          o->head + o->tail < o->total ? ", of which only the ends were kept" : "");
-        result_ends(c->result, str_head(buf_str(&first), head), buf_str(&last),
+        result_ends(c->result, buf_str(&begin), buf_str(&end),
                     MAX(o->total, size) - from - (int64_t)(head + tail), hint);
     }
     if (c->result->text.n && c->result->text.p[c->result->text.n - 1] != '\n')

@@ -5,6 +5,8 @@
 
 #define WAIT_MAX  300                   /* seconds */
 #define POLL_MS   20
+#define ASK_MS    500                   /* how often it is asked whether the job waits for input */
+#define ASKS      3                     /* in a row, after which that is believed */
 #define CHUNK     ((size_t)64 << 10)
 
 static bool action_is(const json_t *args, const char *action)
@@ -95,6 +97,8 @@ static CO int look(struct call *c)
     int64_t wait = js_int(c->args, "wait", 0) * 1000, searched = j ? j->seen : 0;
     struct str until = js_str(c->args, "until");
     bool found = false;
+    int asked = 0;
+    int64_t size = -1;
     struct env_job job;
     struct err e = {0};
     int r;
@@ -109,6 +113,11 @@ static CO int look(struct call *c)
             r = seen_text(c, j->key, until, &searched, job.size, &found, &e);
         if (r < 0 || found || job.state != ENV_JOB_RUNS || waited >= wait)
             break;
+        /* What waits for input writes nothing more by itself. */
+        asked = waited % ASK_MS ? asked : job.size == size && env_job_waits(c->env, j->key) ? asked + 1 : 0;
+        if (asked == ASKS)
+            break;
+        size = job.size;
         r = fiber_sleep(POLL_MS);
         if (r < 0)
             return r;
@@ -118,7 +127,8 @@ static CO int look(struct call *c)
     if (r < 0)
         return result_fail(c->result, r, "job: %s", e.msg);
     if (job.state == ENV_JOB_RUNS)
-        buf_addf(&c->result->text, "[runs%s]", until.n && !found ? ", and has not written what was waited for" : "");
+        buf_addf(&c->result->text, "[runs%s%s]", until.n && !found ? ", and has not written what was waited for" : "",
+                 !found && env_job_waits(c->env, j->key) ? "; it waits for input" : "");
     job_facts(c, j->id, j->key, &job, j->stays);
     result_ok(c->result);
     return 0;

@@ -23,12 +23,13 @@ DEFECTS = {
     "told before commit": ("src/core/log.c", "    l->under_way++;\n",
                            "    for (size_t i = 0; i < b->n && l->durable; i++)\n        l->durable(l->durable_arg, b->evs[i]);\n"
                            "    l->under_way++;\n", "kill", "edits"),
-    "files written in place": ("src/env/local.c", "    r = write_temp(j, dir, fd >= 0 ? &old : NULL);\n",
+    "files written in place": ("src/env/local.c", "    r = write_temp(j, dir, fd >= 0 || like ? &old : NULL);\n",
                                "    if (fd >= 0) {\n        int bad = openat(dir, name, O_WRONLY | O_TRUNC);\n\n"
                                "        if (write(bad, j->data.p, j->data.n) < 0)\n            return -EIO;\n"
-                               "        return 0;\n    }\n    r = write_temp(j, dir, fd >= 0 ? &old : NULL);\n", "kill", "edits"),
-    "temporary file left": ("src/tool/file.c", "    r = env_tidy(c->env, path, c->foreign ? NULL : c->key, &e);\n",
-                            "    r = env_tidy(c->env, path, NULL, &e);\n", "kill", "writes"),
+                               "        return 0;\n    }\n    r = write_temp(j, dir, fd >= 0 || like ? &old : NULL);\n", "kill",
+                               "edits"),
+    "temporary file left": ("src/tool/file.c", "    int r = env_tidy(c->env, p->path, c->foreign ? NULL : c->key, e);\n",
+                            "    int r = env_tidy(c->env, p->path, NULL, e);\n", "kill", "writes"),
     "what a killed rein did not synced": ("src/env/local.c", "    r = sync_names(j, dir);\n    if (r < 0)\n        j->result",
                                           "    r = 0;\n    if (r < 0)\n        j->result", "power after kills", "edits"),
     "synchronous=NORMAL": ("src/core/store.c", "PRAGMA synchronous=FULL", "PRAGMA synchronous=NORMAL", "power", "commands"),
@@ -61,8 +62,11 @@ DEFECTS.update({
     "commands outlive rein": ("src/box/rein-box.c", "            if (!r->job)\n                return \"orphan\";\n", "", "kill", "cancel"),
     "a report given away too soon": ("src/env/command.c", "    int fd = spool_reuse(l, path);\n",
                                      "    int fd = (spool_turn(l), spool_reuse(l, path));\n", "kill", "commands"),
-    "a file tool in doubt": ("src/tool/file.c", "    c->result->outcome = OUT_NOT_DONE;\n    if (st.exists ?",
-                             "    c->result->outcome = OUT_UNKNOWN;\n    if (st.exists ?", "kill", "edits"),
+    "a file tool in doubt": ("src/tool/file.c", "        c->result->outcome = OUT_NOT_DONE;\n        if (count[OTHERWISE]",
+                             "        c->result->outcome = OUT_UNKNOWN;\n        if (count[OTHERWISE]", "kill", "edits"),
+    "a patch left in part": ("src/tool/file.c", "    if (count[OTHERWISE] == 0 && rebuild && !c->foreign)\n",
+                             "    if (count[OTHERWISE] == 0 && rebuild && c->foreign)\n", "kill", "patches"),
+    "a patch not put back": ("src/tool/file.c", "    for (size_t i = n; i-- > 0;) {\n", "    for (size_t i = 0; i-- > 0;) {\n", "errors", "patches"),
     "a full disk not noticed": ("src/core/store.c", "        r = store_error(s, &e, \"an append\");\n",
                                 "        r = store_error(s, &e, \"an append\");\n        r = r == -ENOSPC ? 0 : r;\n", "errors", "edits"),
     "jobs outlive their session": ("src/core/turn.c", "    jobs_end(s);\n", "", "kill", "jobs"),
@@ -85,7 +89,7 @@ CHECKS = {
 
 
 def build(top, path, old, new, tests):
-    for part in ("src", "harness", "tools", "test", "meson.build", "meson_options.txt"):
+    for part in ("src", "harness", "tools", "test", "bench", "meson.build", "meson_options.txt"):
         source = os.path.join(TOP, part)
         (shutil.copytree if os.path.isdir(source) else shutil.copy)(source, os.path.join(top, part))
     with open(os.path.join(top, path), encoding="utf-8") as f:

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import time
 
+from crash.scenarios import left_running
 from lib.rein import RELEASE, TOP, Place, check, story
 
 BOX = os.path.join(TOP, "build", "rein-box")
@@ -184,7 +185,7 @@ def test_output_is_shown_once():
                        call("job", action="look"), call("read", path="output:4.1"), call("job", action="list"), "say ok")
         check(place.rein("exec", "--mode", "open", "--model", model, "go").returncode == 0)
         first, _, second, third, whole, listed = results(place)
-        check("one\n" in first["text"] and second["text"] == "two\n[runs]" and third["text"] == "[runs]", first, second, third)
+        check("one\n" in first["text"] and second["text"] == "two\n[runs]" and third["text"] == "[runs; it waits for input]", first, second, third)
         check(whole["text"] == "one\ntwo\n" and listed["text"] == "4.1 runs, 8 bytes written, 8 of them seen\n", whole, listed)
 
 
@@ -228,3 +229,20 @@ def test_nobody_takes_it_up():
         report = os.pread(spool, 4096, 0).decode()
         check("ended orphan" in report and not os.path.exists(path), report)
         os.close(spool)
+
+
+def test_ended_though_it_cannot_be_talked_to():
+    """Its socket is gone: the session's end, and kill, end it all the same."""
+    with Place() as place:
+        model = script(place, call("bash", command="sleep 1000 & sleep 1000", background=True), call("bash", command="rm $REIN_HOME/spool/*.sock"),
+                       call("job", action="kill"), call("bash", command="sleep 1000", background=True),
+                       call("bash", command="rm $REIN_HOME/spool/*.sock"), "say ok")
+        out = place.rein("exec", "--mode", "open", "--model", model, "go")
+        check(out.returncode == 0, out)
+        check(results(place)[2]["outcome"] == "ok", results(place)[2])
+        deadline = time.monotonic() + 5
+        while left_running(place) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        check(not left_running(place), "left running:", left_running(place))
+        jobs = story(place.events(), "job")
+        check(len(jobs) == 1 and not jobs[0][1]["runs"], jobs)
