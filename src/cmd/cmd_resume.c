@@ -2,18 +2,25 @@
 #include "cmd/agent.h"
 #include "core/turn.h"
 
-static bool known_word(const char *word, const char *option)
+static bool is_one_of(const char *word, const char *const *words)
 {
-    static const char *const words[] = { "yes", "no", "done", "retry", "skip", "abort" };
-    size_t from = option[0] == 'a' ? 0 : 2, to = option[0] == 'a' ? 2 : ARRAY_SIZE(words);
-
-    for (size_t i = from; i < to; i++)
-        if (strcmp(word, words[i]) == 0)
-            return true;
-    return false;
+    while (*words && strcmp(word, *words) != 0)
+        words++;
+    return *words != NULL;
 }
 
-static CO int reply_all(struct agent *a, const struct list *list, const char *option)
+/* Whether a word may be said: to a question any, to the rest those that mean something. */
+static bool may_say(const struct agent *a, struct str call, const char *word, bool answer)
+{
+    static const char *const answers[] = { "yes", "no", NULL }, *const decisions[] = { "done", "retry", "skip", "abort", NULL };
+    const struct call_view *c = view_call(&a->session->view, call);
+
+    if (answer && c && c->state == CALL_ASKED && c->question)
+        return *word != 0;
+    return is_one_of(word, answer ? answers : decisions);
+}
+
+static CO int reply_all(struct agent *a, const struct list *list, bool answer)
 {
     struct err e = {0};
 
@@ -21,9 +28,9 @@ static CO int reply_all(struct agent *a, const struct list *list, const char *op
         const char *eq = strchr(list->v[i], '=');
         struct str call = { list->v[i], eq ? (size_t)(eq - list->v[i]) : 0 };
 
-        if (!eq || !known_word(eq + 1, option))
-            return fail(STATUS_USAGE, "--%s takes CALL=WORD or all=WORD, where WORD is %s; not '%s'", option,
-                        option[0] == 'a' ? "yes or no" : "done, retry, skip or abort", list->v[i]);
+        if (!eq || !may_say(a, call, eq + 1, answer))
+            return fail(STATUS_USAGE, "--%s takes CALL=WORD or all=WORD, where WORD is %s; not '%s'", answer ? "answer" : "decide",
+                        answer ? "yes or no, or any words to a question" : "done, retry, skip or abort", list->v[i]);
         if (session_reply(a->session, call, str_of(eq + 1), &e) < 0)
             return fail(STATUS_USAGE, "%s", e.msg);
     }
@@ -55,9 +62,9 @@ static CO int resume_main(struct agent *a)
     session_set(a->session, &a->set);
     if (turn_recover(a->session, &e) < 0)
         return fail(STATUS_FAILED, "%s", e.msg);
-    r = reply_all(a, &opt->answer, "answer");
+    r = reply_all(a, &opt->answer, true);
     if (r == 0)
-        r = reply_all(a, &opt->decide, "decide");
+        r = reply_all(a, &opt->decide, false);
     if (r != 0)
         return r;
     if (prompt && session_submit(a->session, str_of(prompt), &e) < 0)

@@ -103,7 +103,8 @@ static void tell(struct telling *t, const struct event *ev, const json_t *b)
         tell_call(t, b);
         break;
     case EV_ASK:
-        buf_addf(out, "%s %.*s: %.*s\n", str_is(js_str(b, "kind"), "decide") ? "in doubt: call" : "asked: may call",
+        buf_addf(out, "%s %.*s: %.*s\n", str_is(js_str(b, "kind"), "decide") ? "in doubt: call" :
+                 str_is(js_str(b, "kind"), "question") ? "question of call" : "asked: may call",
                  STR(js_str(b, "call")), STR(js_str(b, "about")));
         add_text(out, js_str(b, "why"), "  ", SIZE_MAX, TEXT_MAX_SHOWN);
         break;

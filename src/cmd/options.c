@@ -25,7 +25,8 @@ static const struct row rows[] = {
     { "budget-tokens", 0,   NUMBER, AT(budget_tokens), "N",     "tokens of the whole session, in and out" },
     { "timeout",       0,   NUMBER, AT(timeout),       "S",     "seconds that this run may take" },
     { "decide",        0,   LIST,   AT(decide),        "CALL|all=WORD", "for a call in doubt: done, retry, skip or abort" },
-    { "answer",        0,   LIST,   AT(answer),        "CALL|all=WORD", "for a call that waits for approval: yes or no" },
+    { "answer",        0,   LIST,   AT(answer),        "CALL|all=WORD", "for a call that waits: yes or no to an approval, words "
+        "or a number to a question" },
     { "older",         0,   NUMBER, AT(older),         "DAYS",  "gc: also sessions in which nothing happened for so long" },
     { "dry-run",       0,   SWITCH, AT(dry_run),       NULL,    "gc: say what would be removed" },
     { "last",          0,   SWITCH, AT(last),          NULL,    "the session made last" },

@@ -97,12 +97,27 @@ static void print_lines(const char *text)
     }
 }
 
+static void print_question(const char *name, const json_t *args)
+{
+    const json_t *choice;
+    size_t i;
+
+    fprintf(stderr, "rein: call %s asks: ", name);
+    print_safe(stderr, js_str(args, "question"));
+    fputc('\n', stderr);
+    json_array_foreach(json_object_get(args, "choices"), i, choice) {
+        fprintf(stderr, "        %zu  ", i + 1);
+        print_safe(stderr, (struct str){ json_string_value(choice), json_string_length(choice) });
+        fputc('\n', stderr);
+    }
+}
+
 /* Lists what waits for a person, and how to answer. */
 void print_waiting(struct agent *a)
 {
     const struct view *v = &a->session->view;
     const char *id = a->session->log.row.id;
-    bool asked = false, doubt = false;
+    bool asked = false, doubt = false, question = false;
 
     for (size_t i = 0; i < v->ncalls; i++) {
         const struct call_view *c = &v->calls[i];
@@ -112,9 +127,14 @@ void print_waiting(struct agent *a)
 
         if (c->state != CALL_ASKED && c->state != CALL_UNKNOWN)
             continue;
+        js_parse((struct str){ c->args, c->args_len }, &args, NULL);
+        if (c->state == CALL_ASKED && c->question) {
+            print_question(call_name(c, name), args);
+            question = true;
+            continue;
+        }
         asked |= c->state == CALL_ASKED;
         doubt |= c->state == CALL_UNKNOWN;
-        js_parse((struct str){ c->args, c->args_len }, &args, NULL);
         call_title(tool_find(str_of(c->name)), c->name, args, &title);
         fprintf(stderr, "rein: call %s %s: %s\n", call_name(c, name),
                 c->state == CALL_ASKED ? "waits for approval" : "is in doubt", title.p);
@@ -127,6 +147,8 @@ void print_waiting(struct agent *a)
                     v->jobs[i].stays ? "" : ", for an hour at most unless the session does");
     if (asked)
         fprintf(stderr, "rein: answer with: rein resume %s --answer CALL=yes or =no (or all=yes)\n", id);
+    if (question)
+        fprintf(stderr, "rein: answer with: rein resume %s --answer CALL=WORDS, or the number of a choice\n", id);
     if (doubt)
         fprintf(stderr, "rein: decide with: rein resume %s --decide CALL=done (it took effect), =retry (run it again), =skip (tell "
                 "the model that nobody knows) or =abort (end the session)\n", id);

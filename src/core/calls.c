@@ -66,6 +66,7 @@ static struct running *running_new(struct session *s, struct call_view *cv, cons
     run->call.session = s->log.row.id;
     run->call.key = run->key;
     run->call.hide_env = s->view.key_env;
+    run->call.said = cv->said;
     run->call.result = &run->result;
     return run;
 }
@@ -182,6 +183,32 @@ static bool understand(struct session *s, struct call_view *cv, const struct too
     return *ret_args;
 }
 
+/* A question of the model's, for a person to answer in words. */
+static void put_question(struct session *s, const struct call_view *cv, const json_t *args)
+{
+    cleanup(freep) char *choices = json_dumps(json_object_get(args, "choices"), JSON_COMPACT);
+    struct buf body = {0};
+    char name[CALL_NAME_MAX];
+
+    buf_addc(&body, '{');
+    js_add_text(&body, "call", call_name(cv, name));
+    js_add_text(&body, "kind", "question");
+    js_add_text(&body, "about", cv->name);
+    js_add_str(&body, "why", js_str(args, "question"));
+    if (choices)
+        js_add_raw(&body, "choices", str_of(choices));
+    buf_addc(&body, '}');
+    session_put(s, EV_ASK, cv->answer_seq, FROM_TOOL, &body);
+}
+
+/* Whether a call has to wait for a person. */
+static bool waits(struct session *s, const struct call_view *cv, const struct tool *tool, const json_t *args, const char **ret_why)
+{
+    if (tool->asks)
+        return !cv->said;
+    return !cv->allowed && policy_check(&s->view, tool_effect(tool, args), ret_why) == POLICY_ASK;
+}
+
 /* Asks about every call of the answer that has to be asked about, so that a person can answer them together. */
 static void ask_all(struct session *s)
 {
@@ -192,8 +219,11 @@ static void ask_all(struct session *s)
         const struct tool *tool;
         const char *why;
 
-        if (cv->state == CALL_NEW && !cv->allowed && understand(s, cv, &tool, &args, &mended) &&
-            policy_check(&s->view, tool_effect(tool, args), &why) == POLICY_ASK)
+        if (cv->state != CALL_NEW || cv->allowed || !understand(s, cv, &tool, &args, &mended) || !waits(s, cv, tool, args, &why))
+            continue;
+        if (tool->asks)
+            put_question(s, cv, args);
+        else
             put_ask(s, cv, "approve", args, why, NULL);
     }
 }
@@ -316,7 +346,7 @@ CO int calls_run(struct session *s, struct err *e)
         if (!understand(s, cv, &tool, &args, &mended))
             continue;
         effect = tool_effect(tool, args);
-        if (!cv->allowed && policy_check(&s->view, effect, &why) == POLICY_ASK) {
+        if (waits(s, cv, tool, args, &why)) {
             json_decref(args);
             if (n == 0)
                 ask_all(s);

@@ -249,6 +249,8 @@ void session_set(struct session *s, const struct settings *set)
 /* Whether the word answers what the call waits for. */
 static bool fits(const struct call_view *c, struct str answer)
 {
+    if (c->state == CALL_ASKED && c->question)
+        return answer.n > 0;
     if (c->state == CALL_ASKED)
         return str_is(answer, "yes") || str_is(answer, "no");
     if (c->state == CALL_UNKNOWN)
@@ -275,13 +277,15 @@ int session_reply(struct session *s, struct str call, struct str answer, struct 
         reply_one(s, c, answer);
         return 0;
     }
+    if (c && c->state == CALL_ASKED && c->question)
+        return err_set(e, -EINVAL, "call %.*s asks a question: --answer %.*s=WORDS", STR(call), STR(call));
     if (c && c->state == CALL_ASKED)
         return err_set(e, -EINVAL, "call %.*s waits for an approval: --answer %.*s=yes or =no", STR(call), STR(call));
     if (c && c->state == CALL_UNKNOWN)
         return err_set(e, -EINVAL, "call %.*s is in doubt: --decide %.*s=done, =retry, =skip or =abort", STR(call),
                        STR(call));
     for (size_t i = 0; str_is(call, "all") && i < s->view.ncalls; i++)
-        if (fits(&s->view.calls[i], answer))
+        if (!s->view.calls[i].question && fits(&s->view.calls[i], answer))
             reply_one(s, &s->view.calls[i], answer);
     if (str_is(call, "all"))
         return 0;

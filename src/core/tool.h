@@ -61,6 +61,7 @@ struct call {
     const char *name;       /* ANSWER.INDEX, for people and models */
     const char *key;        /* names the call in env */
     const char *hide_env;
+    const char *said;       /* a person's reply to a tool that asks, else NULL */
     struct result *result;
 
     struct buf plan;        /* JSON members, begun with '{' and not closed */
@@ -75,6 +76,7 @@ struct tool {
     const char *name;
     enum effect effect;
     enum effect (*effect_of)(const json_t *args);       /* where it depends on them; may be NULL */
+    bool asks;                          /* a person answers it: it runs when there is a reply, which is call.said */
     const char *title_args;             /* the arguments that say most, for the one line shown to people; "a b" */
     CO int (*prepare)(struct call *c);  /* may be NULL */
     CO int (*run)(struct call *c);

@@ -43,6 +43,7 @@ static void calls_clear(struct view *v)
         free(c->intent);
         free(c->doubt);
         free(c->decision);
+        free(c->said);
     }
     free(v->calls);
     v->calls = NULL;
@@ -58,6 +59,16 @@ static void jobs_clear(struct view *v)
     free(v->jobs);
     v->jobs = NULL;
     v->njobs = v->jobs_cap = 0;
+}
+
+static void step_done(struct plan_step *p)
+{
+    free(p->id);
+    free(p->what);
+    free(p->state);
+    free(p->outcome);
+    json_decref(p->needs);
+    json_decref(p->tools);
 }
 
 static void known_done(struct known_file *f)
@@ -76,6 +87,9 @@ void view_done(struct view *v)
     for (size_t i = 0; i < v->norigins; i++)
         free(v->origins[i].id);
     free(v->origins);
+    for (size_t i = 0; i < v->nplan; i++)
+        step_done(&v->plan[i]);
+    free(v->plan);
     free(v->shell);
     free(v->boot);
     free(v->cwd);
@@ -144,6 +158,56 @@ struct job_view *view_job(const struct view *v, struct str id)
         if (str_is(id, v->jobs[i].id))
             return &v->jobs[i];
     return NULL;
+}
+
+struct plan_step *view_step(const struct view *v, struct str id)
+{
+    for (size_t i = 0; i < v->nplan; i++)
+        if (str_is(id, v->plan[i].id))
+            return &v->plan[i];
+    return NULL;
+}
+
+static void put_list(json_t **field, json_t *list)
+{
+    if (!json_is_array(list))
+        return;
+    json_decref(*field);
+    *field = json_deep_copy(list);
+}
+
+static void know_step(struct view *v, const json_t *b, uint64_t seq)
+{
+    struct str id = js_str(b, "id"), state = js_str(b, "state");
+    struct plan_step *p = view_step(v, id);
+
+    if (!id.n)
+        return;
+    if (!p) {
+        GROW(v->plan, v->nplan, v->plan_cap);
+        p = &v->plan[v->nplan++];
+        *p = (struct plan_step){ .id = str_dup(id), .state = xstrdup("open"), .what = xstrdup("") };
+    }
+    put(&p->what, js_str(b, "what"));
+    put(&p->state, state);
+    put(&p->outcome, js_str(b, "outcome"));
+    put_list(&p->needs, json_object_get(b, "needs"));
+    put_list(&p->tools, json_object_get(b, "tools"));
+    if (str_is(state, "doing") && !p->begun)
+        p->begun = seq;
+    if (str_is(state, "done") || str_is(state, "dropped"))
+        p->ended = seq;
+    else if (state.n)
+        p->ended = 0;
+}
+
+static void know_plan(struct view *v, const json_t *steps, uint64_t seq)
+{
+    const json_t *each;
+    size_t i;
+
+    json_array_foreach(steps, i, each)
+        know_step(v, each, seq);
 }
 
 /* What a result or an event says of a job. */
@@ -300,7 +364,11 @@ static void fold_reply(struct view *v, const json_t *b)
     struct call_view *c = view_call(v, js_str(b, "call"));
     struct str said = js_str(b, "answer");
 
-    if (str_is(said, "abort")) {
+    if (c && c->state == CALL_ASKED && c->question) {
+        put(&c->said, said);
+        c->state = CALL_NEW;
+        c->allowed = true;
+    } else if (str_is(said, "abort")) {
         v->aborted = true;
         for (size_t i = 0; i < v->ncalls; i++)
             v->calls[i].state = CALL_CLOSED;    /* the pairing check gives them their results */
@@ -370,6 +438,7 @@ int view_fold(struct view *v, const struct event *ev, const json_t *b, struct er
         if (c) {
             c->ask_seq = ev->seq;
             c->state = c->state == CALL_STARTED ? CALL_UNKNOWN : CALL_ASKED;
+            c->question = str_is(js_str(b, "kind"), "question");
             if (c->state == CALL_UNKNOWN)
                 put(&c->doubt, js_str(b, "why"));
         }
@@ -397,6 +466,7 @@ int view_fold(struct view *v, const struct event *ev, const json_t *b, struct er
         }
         know_files(v, b);
         know_job(v, json_object_get(b, "job"));
+        know_plan(v, json_object_get(b, "plan"), ev->seq);
         put(&v->shell, js_str(b, "shell"));
         v->unsynced |= !js_bool(b, "synced", true);
         break;

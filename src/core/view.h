@@ -5,7 +5,7 @@
  *
  * The calls of the last answer, and what happened to each:
  *
- *            ask              reply yes           intent               result
+ *            ask          reply yes, words        intent               result
  *     NEW ---------> ASKED ---------------> NEW -----------> STARTED ----------> CLOSED
  *      |               `--- reply no ----> DENIED --------------------------------^
  *      `-- (allowed by the mode) -------------------^            |
@@ -37,6 +37,8 @@ struct call_view {
     char *intent;               /* body of the last intent, for recovery */
     char *doubt;                /* what is known of a call in doubt, for people and the model */
     char *decision;             /* a person's word on a call in doubt: done, skip */
+    bool question;              /* what was asked is a question of the model's, and any words answer it */
+    char *said;                 /* the answer */
 };
 
 struct usage {
@@ -64,6 +66,15 @@ struct job_view {
     char *key;                  /* names it in env */
     bool runs, stays;           /* as far as the log knows; stays: when the session ends */
     int64_t seen;               /* bytes of its output that the model has been shown */
+};
+
+/* A step of the plan, as the model's calls of todo have left it. */
+struct plan_step {
+    char *id, *what, *state;    /* state: open, doing, done or dropped */
+    char *outcome;              /* how it came out, or NULL */
+    json_t *needs, *tools;      /* lists of ids and names, or NULL */
+    uint64_t begun, ended;      /* seq of the results that first said doing, and done or dropped; 0: not yet. What was observed
+                                   meanwhile is the step's, and its outcome stands for it */
 };
 
 /* A session that this one was forked from: events up to `upto` are its. */
@@ -116,6 +127,9 @@ struct view {
     struct job_view *jobs;      /* of this session, in the order in which they were started */
     size_t njobs, jobs_cap;
 
+    struct plan_step *plan;     /* in the order in which the steps came */
+    size_t nplan, plan_cap;
+
     char *shell;                /* key of the command whose directory and variables the next one begins with, or NULL */
 
     struct origin *origins;     /* eldest first */
@@ -131,6 +145,9 @@ struct call_view *view_call(const struct view *v, struct str name);
 
 /* The job of that name, or NULL. */
 struct job_view *view_job(const struct view *v, struct str id);
+
+/* The step of the plan of that id, or NULL. */
+struct plan_step *view_step(const struct view *v, struct str id);
 
 /* The session that wrote an event, `own` unless the event is from before a fork. */
 const char *view_writer(const struct view *v, uint64_t seq, const char *own);
