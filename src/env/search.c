@@ -750,9 +750,12 @@ static void search_run(struct job *job)
         return;
     }
     if (!S_ISDIR(st.st_mode)) {
-        if (s->pattern)
+        const char *slash = strrchr(s->rel, '/');
+        bool named = !s->globs || globs_want(s->globs, str_of(slash ? slash + 1 : s->rel));
+
+        if (named && s->pattern)
             look_into(&l, fd, "", "");
-        else
+        else if (named)
             keep(s, "", "", &l.text, 0);
         close(fd);
         s->found.searched = l.searched;
