@@ -20,7 +20,7 @@ int cmd_tools(struct invocation *in)
         if (in->opt.json) {
             puts(t->json);
         } else if (js_parse(str_of(t->json), &j, &e) == 0) {
-            printf("%-6s %-5s about %3.0f tokens  %.*s\n", t->tool->name, t->tool->effect == EFFECT_PURE ? "reads" : "acts",
+            printf("%-7s %-5s about %3.0f tokens  %.*s\n", t->tool->name, t->tool->effect == EFFECT_PURE ? "reads" : "acts",
                    (double)strlen(t->json) / BYTES_PER_TOKEN, STR(js_str(j, "description")));
         }
     }

@@ -135,6 +135,7 @@ struct env_ops {
     CO int (*job_sent)(struct env *, const char *key, const char *send_key, struct err *);
     CO int (*output)(struct env *, const char *key, int64_t offset, size_t max, struct buf *out, int64_t *ret_size,
                      struct err *);
+    int (*keep)(struct env *, const char *key, struct str data, struct err *);
     char *(*resolve)(struct env *, struct str path);
     const char *(*life)(struct env *);
     void (*free)(struct env *);
@@ -271,6 +272,12 @@ static inline CO int env_output(struct env *v, const char *key, int64_t offset, 
                                 int64_t *ret_size, struct err *e)
 {
     return v->ops->output(v, key, offset, max, out, ret_size, e);
+}
+
+/* Keeps data as if it were a command's output, for env_output to read. Not durable. */
+static inline int env_keep(struct env *v, const char *key, struct str data, struct err *e)
+{
+    return v->ops->keep(v, key, data, e);
 }
 
 /* The path as it stands in the log: absolute, without dots. Caller frees. */

@@ -448,3 +448,22 @@ CO int local_output(struct env *v, const char *key, int64_t offset, size_t max, 
     out->n += (size_t)n;
     return 0;
 }
+
+int local_keep(struct env *v, const char *key, struct str data, struct err *e)
+{
+    struct local *l = local(v);
+    int spool;
+    int r = spool_file(l, key, &spool, e);
+    size_t at = 0;
+
+    while (r == 0 && at < data.n) {
+        ssize_t n = pwrite(spool, data.p + at, data.n - at, (off_t)(REPORT_SIZE + at));
+
+        if (n < 0)
+            r = err_set(e, -errno, "the text cannot be kept: %s", strerror(errno));
+        at += (size_t)MAX(n, (ssize_t)0);
+    }
+    if (r == 0)
+        close(spool);
+    return r;
+}

@@ -643,7 +643,8 @@ static const struct env_ops ops = {
         .ready = local_ready, .run = local_run,
     .job_start = local_job_start, .job_look = local_job_look, .job_waits = local_job_waits, .job_send = local_job_send,
         .job_sent = local_job_sent,
-    .drop = local_drop, .settle = local_settle, .output = local_output, .resolve = local_resolve, .life = local_life,
+    .drop = local_drop, .settle = local_settle, .output = local_output, .keep = local_keep, .resolve = local_resolve,
+        .life = local_life,
     .free = local_free,
 };
 

@@ -80,4 +80,5 @@ CO int local_ready(struct env *v, const struct env_command *c, struct env_ready 
 CO int local_run(struct env_ready *ready, struct env_outcome *o, struct err *e);
 void local_drop(struct env_ready *ready);
 CO int local_settle(struct env *v, const char *key, struct env_outcome *o, struct err *e);
+int local_keep(struct env *v, const char *key, struct str data, struct err *e);
 CO int local_output(struct env *v, const char *key, int64_t offset, size_t max, struct buf *out, int64_t *ret_size, struct err *e);

@@ -29,10 +29,12 @@ static const struct {
       "^\\s*(?:typedef\\s+)?(?:struct|union|enum|class|namespace)\\s+\\w+[^;]*$" },
     { "*.{py,pyi}", "^\\s*(?:async\\s+)?(?:def|class)\\s+\\w+" },
     { "*.{js,jsx,ts,tsx,mjs,cjs}", "^\\s*(?:export\\s+)?(?:default\\s+)?(?:declare\\s+)?(?:abstract\\s+)?(?:async\\s+)?"
-      "(?:function\\*?|class|interface|type|enum|namespace)\\s+\\w+|^(?:export\\s+)?(?:const|let)\\s+\\w+\\s*=\\s*(?:async\\s*)?(?:\\(|function)" },
+      "(?:function\\*?|class|interface|type|enum|namespace)\\s+\\w+|"
+      "^(?:export\\s+)?(?:const|let)\\s+\\w+\\s*=\\s*(?:async\\s*)?(?:\\(|function)" },
     { "*.go", "^(?:func|type)\\b" },
     { "*.rs",
-    "^\\s*(?:pub(?:\\([^)]*\\))?\\s+)?(?:async\\s+|unsafe\\s+|const\\s+)*(?:fn|struct|enum|trait|impl|mod|union|macro_rules!)\\b" },
+      "^\\s*(?:pub(?:\\([^)]*\\))?\\s+)?(?:async\\s+|unsafe\\s+|const\\s+)*"
+      "(?:fn|struct|enum|trait|impl|mod|union|macro_rules!)\\b" },
     { "*.{java,kt,kts,scala,cs,swift,dart}",
       "^\\s*(?:(?:public|private|protected|internal|static|final|abstract|sealed|open|override|async|data)\\s+)*"
       "(?:class|interface|enum|record|struct|object|protocol|extension|fun|func|def)\\s+\\w+|"

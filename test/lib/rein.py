@@ -75,7 +75,7 @@ class Place:
     def events(self, session="--last"):
         out = self.rein("show", session, "--json")
         assert out.returncode == 0, out.stderr.decode()
-        return [json.loads(line) for line in out.stdout.decode().splitlines()]
+        return [json.loads(line) for line in out.stdout.decode().split("\n")[:-1]]
 
 
 def story(events, *kinds):

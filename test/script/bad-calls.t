@@ -15,4 +15,4 @@ expect  event result outcome=error text~"timeout may be at most 600"
 model   say Sorry.
 expect  status 0
 expect  no-file half.txt
-expect  request tool "The tools are: read write edit grep glob bash"
+expect  request tool "The tools are: read write edit grep glob outline bash"

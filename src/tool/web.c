@@ -1,0 +1,143 @@
+#include "tool/web.h"
+
+#include "base/clock.h"
+#include "rt/http.h"
+
+#include <ctype.h>
+#include <stdio.h>
+
+#define REDIRECTS_MAX 5
+#define CONNECT_MS    10000
+#define IDLE_MS       20000
+#define TOTAL_S       60
+
+void web_page_done(struct web_page *p)
+{
+    free(p->url);
+    buf_done(&p->body);
+    *p = (struct web_page){0};
+}
+
+void web_add_escaped(struct buf *out, struct str text)
+{
+    for (size_t i = 0; i < text.n; i++) {
+        unsigned char c = (unsigned char)text.p[i];
+
+        if (isalnum(c) || strchr("-_.~", c))
+            buf_addc(out, (char)c);
+        else
+            buf_addf(out, "%%%02X", c);
+    }
+}
+
+char *web_join(const char *base, struct str link)
+{
+    const char *host = strstr(base, "://"), *path;
+    size_t upto, scheme = 0;
+
+    while (scheme < link.n && (isalnum((unsigned char)link.p[scheme]) || strchr("+.-", link.p[scheme])))
+        scheme++;
+    if (!host || (scheme && scheme < link.n && link.p[scheme] == ':'))
+        return str_dup(link);
+    if (link.n > 1 && link.p[0] == '/' && link.p[1] == '/')
+        return xasprintf("%.*s:%.*s", (int)(host - base), base, STR(link));
+    host += 3;
+    path = host + strcspn(host, "/?#");
+    if (link.n && link.p[0] == '/')
+        return xasprintf("%.*s%.*s", (int)(path - base), base, STR(link));
+    upto = strcspn(path, "?#");
+    if (link.n && link.p[0] == '?')
+        return xasprintf("%.*s%.*s", (int)(path - base + (ptrdiff_t)upto), base, STR(link));
+    while (upto && path[upto - 1] != '/')
+        upto--;
+    return xasprintf("%.*s%s%.*s", (int)(path - base + (ptrdiff_t)upto), base, upto ? "" : "/", STR(link));
+}
+
+/* type/subtype; charset=x */
+static void read_type(struct web_page *p, struct str value)
+{
+    size_t n = 0;
+    ssize_t at;
+
+    while (n < value.n && value.p[n] != ';' && value.p[n] != ' ' && n < sizeof(p->type) - 1) {
+        p->type[n] = (char)tolower((unsigned char)value.p[n]);
+        n++;
+    }
+    p->type[n] = 0;
+    for (at = 0; (size_t)at + 8 < value.n; at++)
+        if (strncasecmp(value.p + at, "charset=", 8) == 0) {
+            struct str name = str_from(value, (size_t)at + 8);
+
+            if (name.n && name.p[0] == '"')
+                name = str_from(name, 1);
+            n = 0;
+            while (n < name.n && !strchr("\"; ", name.p[n]) && n < sizeof(p->charset) - 1) {
+                p->charset[n] = name.p[n];
+                n++;
+            }
+            p->charset[n] = 0;
+            return;
+        }
+}
+
+/* One request. 1: a redirect, whose target is p->url now. */
+static CO int get(const char *const *headers, struct web_page *p, int64_t deadline, struct err *e)
+{
+    cleanup(http_closep) struct http *h = NULL;
+    struct http_req req = { .url = p->url, .headers = headers, .connect_ms = CONNECT_MS, .idle_ms = IDLE_MS };
+    struct str location;
+    ssize_t n;
+    int r;
+
+    if (strncasecmp(p->url, "http://", 7) != 0 && strncasecmp(p->url, "https://", 8) != 0)
+        return err_set(e, -EINVAL, "%.200s is not an address with http:// or https://", p->url);
+    r = http_open(&req, &h, &p->status, e);
+    if (r < 0)
+        return err_prefix(e, r, "%.200s: ", p->url);
+    location = http_header(h, "Location");
+    if (p->status >= 300 && p->status < 400 && p->status != 304 && location.n) {
+        char *to = web_join(p->url, location);
+
+        free(p->url);
+        p->url = to;
+        return 1;
+    }
+    read_type(p, http_header(h, "Content-Type"));
+    p->body.max = WEB_BODY_MAX * 2;
+    while (p->body.n <= WEB_BODY_MAX && (n = http_read(h, &p->body, e)) != 0) {
+        if (n == -E2BIG)
+            break;
+        if (n < 0)
+            return err_prefix(e, (int)n, "%.200s: ", p->url);
+        if (clock_steady() > deadline)
+            return err_set(e, -ETIMEDOUT, "%.200s: not all of it had come after %d s", p->url, TOTAL_S);
+    }
+    if (p->body.n > WEB_BODY_MAX) {
+        p->cut = true;
+        p->body.n = WEB_BODY_MAX;
+    }
+    return 0;
+}
+
+static bool same_origin(const char *a, const char *b)
+{
+    const char *host = strstr(a, "://");
+    size_t n = host ? (size_t)(host - a) + 3 + strcspn(host + 3, "/?#") : strlen(a);
+
+    return strncasecmp(a, b, n) == 0 && (b[n] == 0 || strchr("/?#", b[n]));
+}
+
+CO int web_get(const char *url, const char *const *headers, struct web_page *ret, struct err *e)
+{
+    int64_t deadline = clock_steady() + TOTAL_S * NS_PER_S;
+    int r;
+
+    *ret = (struct web_page){ .url = xstrdup(url) };
+    while ((r = get(headers, ret, deadline, e)) == 1) {
+        if (++ret->redirects > REDIRECTS_MAX)
+            return err_set(e, -ELOOP, "more than %d redirects, the last to %.200s", REDIRECTS_MAX, ret->url);
+        if (!same_origin(url, ret->url))
+            headers = NULL;             /* a key is for the address that it was given for */
+    }
+    return r;
+}

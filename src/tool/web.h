@@ -1,0 +1,29 @@
+/* web.h - a page from the web, as the tools that read there need it. */
+#pragma once
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "rt/fiber.h"
+
+#define WEB_BODY_MAX ((size_t)5 << 20)
+
+struct web_page {
+    char *url;                  /* where it was in the end */
+    unsigned redirects;
+    long status;
+    char type[128];             /* as the server says, in lower case, without parameters; "" */
+    char charset[32];           /* the same; "" */
+    struct buf body;
+    bool cut;                   /* there was more than WEB_BODY_MAX */
+};
+
+/* Gets a page with GET, over at most five redirects. `headers` as in http_req, may be NULL. -EINVAL for an address that is not
+ * http or https. The caller ends *ret with web_page_done, also after an error. */
+CO int web_get(const char *url, const char *const *headers, struct web_page *ret, struct err *e);
+void web_page_done(struct web_page *p);
+
+/* An address as it stands in a page, seen from the page's own. Caller frees. */
+char *web_join(const char *base, struct str link);
+
+/* Appends text with what is special in an address as %XX. */
+void web_add_escaped(struct buf *out, struct str text);
