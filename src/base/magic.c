@@ -73,16 +73,33 @@ static bool jpeg_size(struct str s, uint32_t *w, uint32_t *h)
     return false;
 }
 
+static const char *kind_of(struct str head)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
+        if (head.n >= kinds[i].at + kinds[i].n && memcmp(head.p + kinds[i].at, kinds[i].bytes, kinds[i].n) == 0)
+            return kinds[i].says;
+    return "a binary file";
+}
+
+const char *magic_image(struct str head)
+{
+    static const char *const media[][2] = {
+        { "a PNG image", "image/png" }, { "a JPEG image", "image/jpeg" }, { "a GIF image", "image/gif" },
+        { "a WebP image", "image/webp" },
+    };
+    const char *says = kind_of(head);
+
+    for (size_t i = 0; i < ARRAY_SIZE(media); i++)
+        if (strcmp(says, media[i][0]) == 0)
+            return media[i][1];
+    return NULL;
+}
+
 void magic_say(struct str head, struct buf *out)
 {
     uint32_t w = 0, h = 0;
-    const char *says = "a binary file";
+    const char *says = kind_of(head);
 
-    for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
-        if (head.n >= kinds[i].at + kinds[i].n && memcmp(head.p + kinds[i].at, kinds[i].bytes, kinds[i].n) == 0) {
-            says = kinds[i].says;
-            break;
-        }
     buf_adds(out, says);
     if (strcmp(says, "a PNG image") == 0 && head.n >= 24) {
         w = be32(head.p + 16);

@@ -7,6 +7,7 @@
 #include "rt/http.h"
 #include "rt/loop.h"
 
+#include <fnmatch.h>
 #include <limits.h>
 #include <signal.h>
 #include <unistd.h>
@@ -216,6 +217,21 @@ static enum status status_of(int r)
     }
 }
 
+/* Models that take images, by their names. */
+static bool takes_images(const struct options *opt, const char *model)
+{
+    static const char *const names[] = { "*gpt-4o*", "*gpt-4.1*", "*gpt-5*", "*gpt-6*", "*/o3*", "*/o4*", "*claude*", "*gemini*",
+        "*-vl*",
+                                         "*vision*", "*llava*", "*pixtral*", "*glm-*v*", "*kimi-k2.5*", "*gemma-3*" };
+
+    if (opt->images)
+        return strcmp(opt->images, "yes") == 0;
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+        if (fnmatch(names[i], model, FNM_CASEFOLD) == 0)
+            return true;
+    return false;
+}
+
 CO int agent_create(struct agent *a)
 {
     const struct options *opt = &a->in->opt;
@@ -225,9 +241,12 @@ CO int agent_create(struct agent *a)
 
     a->set.mode = opt->mode ? opt->mode : "ask";
     r = policy_mode(a->set.mode, &e);
+    if (r == 0 && opt->images && strcmp(opt->images, "yes") != 0 && strcmp(opt->images, "no") != 0)
+        r = err_set(&e, -EINVAL, "--images takes yes or no");
     if (r == 0 && !opt->model)
         r = err_set(&e, -EINVAL, "no model is named: --model PROVIDER/NAME, for example --model deepseek/deepseek-chat, or "
-                    "with --base-url URL --api chat for any other service");
+                    "with --base-url URL --api chat for any other service. Without a key, --model builtin/apprentice repairs C "
+                        "builds");
     if (r == 0)
         r = find_provider(a, opt->model, opt->api, &e);
     if (r == 0)
@@ -244,6 +263,7 @@ CO int agent_create(struct agent *a)
     a->set.cwd = a->cwd;
     a->set.harness = a->harness;
     a->set.model = a->model_id;
+    a->set.images = takes_images(opt, a->model_id);
     a->set.api = a->provider->name;
     a->set.base_url = a->base_url;
     r = agent_store(a, STORE_WRITE, &e);

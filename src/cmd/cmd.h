@@ -28,7 +28,7 @@ struct list {
 
 /* One member per row of src/cmd/options.c. */
 struct options {
-    const char *dir, *model, *base_url, *api, *key_env, *harness, *mode, *stats;
+    const char *dir, *model, *base_url, *api, *key_env, *harness, *mode, *stats, *images;
     int64_t max_steps, budget_tokens, timeout, older;
     bool json, last, quiet, print, help, version, dry_run;
     struct list decide, answer;

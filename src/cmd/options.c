@@ -21,6 +21,7 @@ static const struct row rows[] = {
     { "key-env",       0,   TEXT,   AT(key_env),       "VAR",   "environment variable that holds its key" },
     { "harness",       0,   TEXT,   AT(harness),       "NAME|DIR", "prompts, tools and limits to run with; default coder" },
     { "mode",          0,   TEXT,   AT(mode),          "MODE",  "ask (default): what changes something is asked; open: not" },
+    { "images",        0,   TEXT,   AT(images),        "yes|no", "whether the model takes images; default: by its name" },
     { "max-steps",     0,   NUMBER, AT(max_steps),     "N",     "model requests per message" },
     { "budget-tokens", 0,   NUMBER, AT(budget_tokens), "N",     "tokens of the whole session, in and out" },
     { "timeout",       0,   NUMBER, AT(timeout),       "S",     "seconds that this run may take" },

@@ -30,6 +30,7 @@ static void running_free(struct running *run)
     buf_done(&run->result.text);
     buf_done(&run->result.facts);
     buf_done(&run->result.files);
+    buf_done(&run->result.image);
     buf_done(&run->mended);
     free(run);
 }
@@ -87,6 +88,13 @@ static void put_result(struct session *s, const struct call_view *cv, const stru
         buf_addc(&body, '[');
         buf_add_str(&body, buf_str(&res->files));
         buf_addc(&body, ']');
+    }
+    if (res->image.n) {
+        js_key(&body, "image");
+        buf_addc(&body, '{');
+        js_add_text(&body, "type", res->image_type);
+        js_add_str(&body, "data", buf_str(&res->image));
+        buf_addc(&body, '}');
     }
     if (facts.n) {
         buf_addc(&body, ',');

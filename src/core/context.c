@@ -14,6 +14,8 @@ static void slots_clear(struct context *c)
 {
     for (size_t i = 0; i < c->nslots; i++) {
         free(c->slots[i].id);
+        free(c->slots[i].image_type);
+        free(c->slots[i].image);
         buf_done(&c->slots[i].text);
     }
     free(c->slots);
@@ -28,6 +30,9 @@ void context_done(struct context *c)
         free(c->blocks[i].p);
     for (size_t i = 0; i < c->nheld; i++)
         free(c->held[i]);
+    for (size_t i = 0; i < c->nresults; i++)
+        free(c->results[i].call_id);
+    free(c->results);
     free(c->held);
     free(c->blocks);
     free(c->parts);
@@ -78,17 +83,34 @@ static int add_user(struct context *c, struct str text)
     return add_message(c, &(struct msg){ .role = ROLE_USER, .text = text });
 }
 
+static int add_result(struct context *c, const struct context_slot *slot)
+{
+    size_t at = c->bytes;
+    int r = add_message(c, &(struct msg){
+        .role = ROLE_TOOL,
+        .call_id = str_of(slot->id),
+        .text = slot->filled ? buf_str(&slot->text) : LIT(NO_RESULT),
+        .is_error = !slot->filled || slot->is_error,
+    });
+
+    if (r == 0 && slot->filled) {
+        GROW(c->results, c->nresults, c->results_cap);
+        c->results[c->nresults++] = (struct context_result){ slot->seq, at, c->bytes - at, xstrdup(slot->id), slot->stays };
+    }
+    return r;
+}
+
 static int flush(struct context *c)
 {
     int r = 0;
 
     for (size_t i = 0; i < c->nslots && r == 0; i++)
-        r = add_message(c, &(struct msg){
-            .role = ROLE_TOOL,
-            .call_id = str_of(c->slots[i].id),
-            .text = c->slots[i].filled ? buf_str(&c->slots[i].text) : LIT(NO_RESULT),
-            .is_error = !c->slots[i].filled || c->slots[i].is_error,
-        });
+        r = add_result(c, &c->slots[i]);
+    /* A service takes images from people only, and not between the results of one answer. */
+    for (size_t i = 0; i < c->nslots && r == 0; i++)
+        if (c->slots[i].image)
+            r = add_message(c, &(struct msg){ .role = ROLE_USER, .text = LIT("The image that was read:"),
+                                              .image_type = str_of(c->slots[i].image_type), .image = str_of(c->slots[i].image) });
     slots_clear(c);
     for (size_t i = 0; i < c->nheld; i++) {
         if (r == 0)
@@ -116,12 +138,13 @@ static int fold_answer(struct context *c, const struct view *v, const json_t *b)
 
         calls[i] = (struct msg_call){ str_of(call->id), str_of(call->name), { call->args, call->args_len } };
         c->slots[i].id = xstrdup(call->id);
+        c->slots[i].stays = strcmp(call->name, "ask") == 0 || strcmp(call->name, "todo") == 0;
         c->nslots++;
     }
     return r < 0 ? r : add_message(c, &m);
 }
 
-static int fold_result(struct context *c, const struct view *v, const json_t *b)
+static int fold_result(struct context *c, const struct view *v, uint64_t seq, const json_t *b)
 {
     const struct call_view *call = view_call(v, js_str(b, "call"));
     struct context_slot *slot = call && call->index <= c->nslots ? &c->slots[call->index - 1] : NULL;
@@ -129,12 +152,86 @@ static int fold_result(struct context *c, const struct view *v, const json_t *b)
     if (!slot || slot->filled)
         return 0;
     slot->filled = true;
+    slot->seq = seq;
     slot->is_error = !str_is(js_str(b, "outcome"), "ok");
     buf_add_str(&slot->text, js_str(b, "text"));
+    if (json_object_get(b, "image")) {
+        slot->image_type = str_dup(js_str(json_object_get(b, "image"), "type"));
+        slot->image = str_dup(js_str(json_object_get(b, "image"), "data"));
+    }
     for (size_t i = 0; i < c->nslots; i++)
         if (!c->slots[i].filled)
             return 0;
     return flush(c);
+}
+
+/* The message of a result that is folded into the outcome of its step. */
+static int folded(const struct context *c, const struct context_result *r, const char *outcome, struct buf *out)
+{
+    cleanup(freep) char *text = xasprintf("[folded: %s]", outcome);
+
+    buf_addc(out, ',');
+    return c->provider->message(&(struct msg){ .role = ROLE_TOOL, .call_id = str_of(r->call_id), .text = str_of(text) }, out);
+}
+
+static bool can_fold(const struct context_result *r, uint64_t from, uint64_t to, size_t n)
+{
+    return !r->stays && r->seq > from && r->seq < to && n < r->n;
+}
+
+size_t context_saving(const struct context *c, uint64_t from, uint64_t to, const char *outcome)
+{
+    size_t saved = 0;
+
+    for (size_t i = c->nresults; i-- > 0 && c->results[i].seq > from;) {
+        cleanup(buf_done) struct buf out = {0};
+
+        if (folded(c, &c->results[i], outcome, &out) == 0 && can_fold(&c->results[i], from, to, out.n))
+            saved += c->results[i].n - out.n;
+    }
+    return saved;
+}
+
+/* Puts the context together anew, with the results between two events folded. */
+static int fold_compact(struct context *c, const json_t *b)
+{
+    uint64_t from = (uint64_t)js_int(b, "from", 0), to = (uint64_t)js_int(b, "to", 0);
+    cleanup(buf_done) struct buf all = {0};
+    size_t done = 0, first;
+    int r = flush(c);
+
+    first = c->bytes;
+    all.max = c->bytes + 1;
+    for (size_t i = 0; i < c->nblocks; i++) {
+        buf_add(&all, c->blocks[i].p, c->blocks[i].n);
+        free(c->blocks[i].p);
+    }
+    if (r < 0 || buf_err(&all) < 0)
+        return r < 0 ? r : buf_err(&all);
+    c->nblocks = c->bytes = 0;
+    hashing_init(&c->prefix);
+    for (size_t i = 0; i < c->nresults; i++) {
+        struct context_result *res = &c->results[i];
+        cleanup(buf_done) struct buf out = {0};
+        size_t end = res->at + res->n;
+
+        append(c, str_head(str_from(buf_str(&all), done), res->at - done));
+        if (res->seq > from && res->seq < to && folded(c, res, js_str(b, "outcome").p, &out) == 0 &&
+            can_fold(res, from, to, out.n)) {
+            first = MIN(first, c->bytes);
+            res->stays = true;          /* it is as short as it gets */
+        } else {
+            buf_clear(&out);
+            buf_add_str(&out, str_head(str_from(buf_str(&all), res->at), res->n));
+        }
+        res->at = c->bytes;
+        res->n = out.n;
+        append(c, buf_str(&out));
+        done = end;
+    }
+    append(c, str_from(buf_str(&all), done));
+    c->last_bytes = MIN(c->last_bytes, first);
+    return 0;
 }
 
 int context_fold(struct context *c, const struct view *v, const struct event *ev, const json_t *b)
@@ -151,7 +248,9 @@ int context_fold(struct context *c, const struct view *v, const struct event *ev
     case EV_ANSWER:
         return fold_answer(c, v, b);
     case EV_RESULT:
-        return fold_result(c, v, b);
+        return fold_result(c, v, ev->seq, b);
+    case EV_COMPACT:
+        return fold_compact(c, b);
     default:
         return 0;
     }

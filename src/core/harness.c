@@ -227,6 +227,7 @@ static int read_harness(const struct folder *f, const char *model, struct harnes
     h->max_output = js_int(output, "answer_tokens", 0);
     h->result_head = result_size(output, "result_head");
     h->result_tail = result_size(output, "result_tail");
+    h->fold_above = js_int(json_object_get(y, "context"), "fold_above", 0);
     h->shell_persists = js_bool(json_object_get(y, "shell"), "persistent", false);
     return 0;
 }

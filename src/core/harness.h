@@ -3,7 +3,7 @@
  * A harness is a folder of files, compiled in or on disk:
  *
  *     harness.yaml        name, version, system: [files], tools: [names], limits: {...}, output: {...},
- *                         shell: {persistent: true},
+ *                         shell: {persistent: true}, context: {fold_above: BYTES},
  *                         models: {"PATTERN PATTERN": {TOOL: TOOL}}: for models of such names another tool in its place
  *     system.md ...       the system prompt, in sections; {{cwd}} and {{date}} are filled in from the log
  *     tools/NAME.json     description and parameters of a tool, as the model gets them
@@ -33,6 +33,7 @@ struct harness {
     struct limits limits;       /* where the user says nothing */
     int64_t max_output;         /* tokens of one answer; 0: the service's own limit */
     size_t result_head, result_tail;    /* bytes of a tool's output that enter the context */
+    int64_t fold_above;         /* bytes: a closed step of the plan that would save as many is folded into its outcome; 0: never */
     bool shell_persists;                /* a command begins in the directory and with the variables in which the one before ended */
 };
 

@@ -18,4 +18,5 @@ struct msg {
     size_t ncalls;
     struct str call_id;         /* tool */
     bool is_error;              /* tool */
+    struct str image_type, image;       /* user: an image beside the text, in base64; or empty */
 };

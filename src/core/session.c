@@ -78,6 +78,8 @@ static void add_settings(struct buf *b, const struct settings *set)
     js_add_text(b, "api", set->api);
     js_add_text(b, "base_url", set->base_url);
     js_add_text(b, "key_env", set->key_env);
+    if (set->images)
+        js_add_bool(b, "images", true);
     if (set->harness) {
         js_key(b, "harness");
         buf_addc(b, '{');
@@ -171,6 +173,7 @@ CO int session_fork(struct store *store, const struct session_row *parent, uint6
         full.base_url = s->view.base_url;
     if (!full.key_env)
         full.key_env = s->view.key_env;
+    full.images = s->view.images;
     full.limits.steps = set->limits.steps ? set->limits.steps : s->view.limits.steps;
     full.limits.tokens = set->limits.tokens ? set->limits.tokens : s->view.limits.tokens;
     full.limits.seconds = set->limits.seconds ? set->limits.seconds : s->view.limits.seconds;

@@ -25,6 +25,7 @@ struct settings {
     const char *cwd, *mode, *model, *api, *base_url, *key_env;
     const struct harness *harness;
     struct limits limits;
+    bool images;                /* the model takes them; said once, when the session is made */
 };
 
 struct session {

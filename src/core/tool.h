@@ -47,6 +47,8 @@ struct result {
     enum outcome outcome;
     struct buf text;        /* for the model; bounded before it enters the log */
     struct buf facts;       /* JSON members for the log, begun with '{' and not closed: {"exit":0 */
+    struct buf image;       /* in base64, for models that take images; empty as a rule */
+    const char *image_type; /* "image/png" */
     struct buf files;       /* JSON objects for the log, one after the other, of content that the model has seen */
 };
 

@@ -161,6 +161,33 @@ static void forward(void *arg, enum delta what, struct str text)
         s->with.observer.delta(s->with.observer.arg, what, text);
 }
 
+/* What was observed for steps of the plan that are closed by now is folded into their outcomes, where that saves enough. A step was
+ * just closed, so its results stand near the end, and little of what services have cached is lost. */
+static void fold_steps(struct session *s)
+{
+    for (size_t i = 0; i < s->view.nplan; i++) {
+        const struct plan_step *p = &s->view.plan[i];
+        struct buf body = {0};
+        size_t saved;
+
+        if (!s->with.harness->fold_above || p->folded || !p->begun || !p->ended || !p->outcome)
+            continue;
+        saved = context_saving(&s->context, p->begun, p->ended, p->outcome);
+        if ((int64_t)saved < s->with.harness->fold_above)
+            continue;
+        buf_addc(&body, '{');
+        js_add_text(&body, "why", "a step of the plan is closed");
+        js_add_text(&body, "step", p->id);
+        js_add_text(&body, "outcome", p->outcome);
+        js_add_int(&body, "from", (int64_t)p->begun);
+        js_add_int(&body, "to", (int64_t)p->ended);
+        js_add_int(&body, "before", (int64_t)s->context.bytes);
+        js_add_int(&body, "after", (int64_t)(s->context.bytes - saved));
+        buf_addc(&body, '}');
+        session_put(s, EV_COMPACT, p->ended, FROM_SYSTEM, &body);
+    }
+}
+
 static CO int step_model(struct session *s, struct err *e)
 {
     cleanup(answer_done) struct answer a = {0};
@@ -174,6 +201,7 @@ static CO int step_model(struct session *s, struct err *e)
     uint64_t seq;
     int r;
 
+    fold_steps(s);
     context_request(&s->context, &rq, &hash, &repeated);
     seq = put_request(s, &rq, &hash, repeated);
     r = session_commit(s, e);

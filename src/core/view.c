@@ -193,8 +193,10 @@ static void know_step(struct view *v, const json_t *b, uint64_t seq)
     put(&p->outcome, js_str(b, "outcome"));
     put_list(&p->needs, json_object_get(b, "needs"));
     put_list(&p->tools, json_object_get(b, "tools"));
-    if (str_is(state, "doing") && !p->begun)
-        p->begun = seq;
+    if (str_is(state, "doing") && (!p->begun || p->folded)) {
+        p->begun = seq;                 /* taken up again: what was folded stays so */
+        p->folded = false;
+    }
     if (str_is(state, "done") || str_is(state, "dropped"))
         p->ended = seq;
     else if (state.n)
@@ -295,6 +297,7 @@ static void fold_settings(struct view *v, const json_t *b)
         v->unsynced = false;
     put(&v->boot, js_str(b, "boot"));
     put(&v->cwd, js_str(b, "cwd"));
+    v->images = js_bool(b, "images", v->images);
     put(&v->mode, js_str(b, "mode"));
     put(&v->model, js_str(b, "model"));
     put(&v->api, js_str(b, "api"));
@@ -469,6 +472,10 @@ int view_fold(struct view *v, const struct event *ev, const json_t *b, struct er
         know_plan(v, json_object_get(b, "plan"), ev->seq);
         put(&v->shell, js_str(b, "shell"));
         v->unsynced |= !js_bool(b, "synced", true);
+        break;
+    case EV_COMPACT:
+        if (view_step(v, js_str(b, "step")))
+            view_step(v, js_str(b, "step"))->folded = true;
         break;
     case EV_JOB:
         know_job(v, b);

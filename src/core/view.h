@@ -75,6 +75,7 @@ struct plan_step {
     json_t *needs, *tools;      /* lists of ids and names, or NULL */
     uint64_t begun, ended;      /* seq of the results that first said doing, and done or dropped; 0: not yet. What was observed
                                    meanwhile is the step's, and its outcome stands for it */
+    bool folded;                /* in the context it does so already */
 };
 
 /* A session that this one was forked from: events up to `upto` are its. */
@@ -126,6 +127,8 @@ struct view {
 
     struct job_view *jobs;      /* of this session, in the order in which they were started */
     size_t njobs, jobs_cap;
+
+    bool images;                /* the model takes them */
 
     struct plan_step *plan;     /* in the order in which the steps came */
     size_t nplan, plan_cap;

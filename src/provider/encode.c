@@ -48,6 +48,20 @@ static void add_calls(const struct msg *m, struct buf *out)
     buf_addc(out, ']');
 }
 
+/* The text and the image behind it, as a data URL. */
+static void add_image(const struct msg *m, struct buf *out)
+{
+    js_key(out, "content");
+    buf_adds(out, "[{");
+    js_add_text(out, "type", "text");
+    js_add_str(out, "text", m->text);
+    buf_adds(out, "},{");
+    js_add_text(out, "type", "image_url");
+    buf_addf(out, ",\"image_url\":{\"url\":\"data:%.*s;base64,", STR(m->image_type));
+    buf_add_str(out, m->image);
+    buf_adds(out, "\"}}]");
+}
+
 int encode_chat_message(const struct msg *m, struct buf *out)
 {
     static const char *const roles[] = { "user", "assistant", "tool" };
@@ -58,6 +72,8 @@ int encode_chat_message(const struct msg *m, struct buf *out)
         js_add_str(out, "tool_call_id", m->call_id);
     if (m->role == ROLE_ASSISTANT && m->ncalls && m->text.n == 0)
         js_add_raw(out, "content", LIT("null"));
+    else if (m->image.n)
+        add_image(m, out);
     else
         js_add_str(out, "content", m->text);
     if (m->extra.n > 2) {

@@ -1,5 +1,6 @@
 /* read.c - a text file in any encoding, or a range of its lines, in pieces that fit the context; or the names in a directory. A
  * file of any size costs one chunk of memory. */
+#include "base/base64.h"
 #include "base/charset.h"
 #include "base/magic.h"
 #include "base/utf8.h"
@@ -9,6 +10,7 @@
 
 #define CHUNK        ((size_t)256 << 10)
 #define DEFAULT_COUNT 2000
+#define IMAGE_LIMIT  ((size_t)640 << 10)        /* bytes: with a third more, as base64, it fits into an event */
 #define OUTPUT_PREFIX "output:"         /* and the call's name */
 
 /* Where the bytes come from: a file, or the kept output of a command. */
@@ -18,6 +20,7 @@ struct source {
     char *output_key;                   /* NULL for a file */
     int64_t size;
     struct charset charset;
+    const char *image_type;             /* it is one, and the model takes images */
     struct buf pending;                 /* bytes of a character that the next chunk ends; not for UTF-8 */
 };
 
@@ -148,6 +151,9 @@ static bool find_charset(struct call *c, struct source *src, struct str chunk)
     }
     if (charset_guess(chunk, (int64_t)chunk.n == src->size, &src->charset))
         return true;
+    src->image_type = c->view->images ? magic_image(chunk) : NULL;
+    if (src->image_type)
+        return false;
     magic_say(chunk, &what);
     result_fail(c->result, -EINVAL, "%.*s is not text but %s, of %lld bytes; it is not shown", STR(src->path), what.p,
                 (long long)src->size);
@@ -189,6 +195,29 @@ static CO int read_lines(struct call *c, struct source *src, struct range *g, st
         offset += (int64_t)chunk.n;
     } while (r == 0 && !g->full && chunk.n == CHUNK);
     return r;
+}
+
+/* An image for the model to look at. */
+static CO int read_image(struct call *c, const struct source *src, struct err *e)
+{
+    cleanup(buf_done) struct buf bytes = BUF_MAX(IMAGE_LIMIT + 1);
+    struct env_stat st;
+    int r;
+
+    if (src->size > (int64_t)IMAGE_LIMIT)
+        return result_fail(c->result, -E2BIG, "%.*s is an image of %lld bytes; at most %zu can be shown. Make it smaller first.",
+                           STR(src->path),
+                           (long long)src->size, IMAGE_LIMIT);
+    r = env_read(c->env, src->path, 0, IMAGE_LIMIT, &bytes, &st, e);
+    if (r < 0)
+        return r;
+    magic_say(buf_str(&bytes), &c->result->text);
+    buf_addf(&c->result->text, ", %zu bytes", bytes.n);
+    c->result->image_type = src->image_type;
+    c->result->image.max = IMAGE_LIMIT * 2;
+    base64_add(&c->result->image, buf_str(&bytes));
+    result_ok(c->result);
+    return 0;
 }
 
 /* A name per line: directories end in /, links in @; files have their size in bytes. */
@@ -238,6 +267,8 @@ static CO int read_run(struct call *c)
     r = read_lines(c, &src, &g, &e);
     if (r == -EISDIR)
         r = read_directory(c, &src, &g, &e);
+    else if (r == 0 && src.image_type)
+        r = read_image(c, &src, &e);
     if (r < 0)
         r = result_fail(c->result, r, "cannot read: %s", e.msg);
     else if (c->result->outcome == OUT_OPEN)

@@ -14,7 +14,7 @@
     expect event KIND K=V K~"TEXT" ...     the next such event after the one that was expected before; K.L goes deeper
     expect no-event KIND ...  no such event at all
     expect file NAME TEXT     exact content;   expect no-file NAME
-    expect request ROLE "TEXT"             the last request has a message of that role that holds TEXT
+    expect request ROLE "TEXT"             the last request has a message of that role that holds TEXT;   expect no-request: none
 
 A run happens when everything that belongs to it is known, that is before the next user or resume line, or at the end; the
 expect lines after it are judged then.
@@ -107,9 +107,10 @@ class Player:
             except FileNotFoundError:
                 return
             raise AssertionError("it is there")
-        elif what == "request":
+        elif what in ("request", "no-request"):
             messages = self.place.requests()[-1]["messages"]
-            check(any(m["role"] == rest[0] and rest[1] in json.dumps(m, ensure_ascii=False) for m in messages), messages)
+            found = any(m["role"] == rest[0] and rest[1] in json.dumps(m, ensure_ascii=False) for m in messages)
+            check(found == (what == "request"), messages)
         else:
             raise AssertionError("unknown expectation")
 
