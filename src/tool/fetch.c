@@ -205,18 +205,10 @@ static CO int fetch_run(struct call *c)
     return r;
 }
 
-/* A request may have gone out; asking for a page once more does no harm, and is the model's to decide. */
-static CO int fetch_settle(struct call *c)
-{
-    c->result->outcome = OUT_NOT_DONE;
-    buf_adds(&c->result->text, "Not done: rein was stopped during this call. Fetch it again if it is still needed.");
-    return 0;
-}
-
 const struct tool tool_fetch = {
     .name       = "fetch",
     .effect     = EFFECT_KEYED,
     .title_args = "url",
     .run        = fetch_run,
-    .settle     = fetch_settle,
+    .settle     = web_settle,
 };

@@ -136,17 +136,10 @@ static CO int search_run(struct call *c)
     return r;
 }
 
-static CO int search_settle(struct call *c)
-{
-    c->result->outcome = OUT_NOT_DONE;
-    buf_adds(&c->result->text, "Not done: rein was stopped during this call. Search again if it is still needed.");
-    return 0;
-}
-
 const struct tool tool_search = {
     .name       = "search",
     .effect     = EFFECT_KEYED,
     .title_args = "query",
     .run        = search_run,
-    .settle     = search_settle,
+    .settle     = web_settle,
 };

@@ -141,3 +141,10 @@ CO int web_get(const char *url, const char *const *headers, struct web_page *ret
     }
     return r;
 }
+
+CO int web_settle(struct call *c)
+{
+    c->result->outcome = OUT_NOT_DONE;
+    buf_adds(&c->result->text, "Not done: rein was stopped during this call. Repeat it if it is still needed.");
+    return 0;
+}

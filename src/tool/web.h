@@ -1,9 +1,7 @@
 /* web.h - a page from the web, as the tools that read there need it. */
 #pragma once
 
-#include "base/buf.h"
-#include "base/err.h"
-#include "rt/fiber.h"
+#include "core/tool.h"
 
 #define WEB_BODY_MAX ((size_t)5 << 20)
 
@@ -21,6 +19,9 @@ struct web_page {
  * http or https. The caller ends *ret with web_page_done, also after an error. */
 CO int web_get(const char *url, const char *const *headers, struct web_page *ret, struct err *e);
 void web_page_done(struct web_page *p);
+
+/* tool.settle of what reads the web: a request may have gone out; asking once more does no harm, and is the model's to decide. */
+CO int web_settle(struct call *c);
 
 /* An address as it stands in a page, seen from the page's own. Caller frees. */
 char *web_join(const char *base, struct str link);
