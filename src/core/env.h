@@ -18,7 +18,7 @@ struct env;
 struct env_stat {
     bool exists;
     int64_t size;           /* bytes */
-    uint32_t mode;
+    uint32_t mode, uid, gid;
     unsigned links;
 };
 
@@ -26,7 +26,7 @@ struct env_write {
     struct str path;
     const struct hash *expect;      /* content that is to be replaced; NULL: the file must not exist yet */
     struct str data;
-    struct str like;                /* a file that must not exist yet gets the mode and owner of this one; {NULL, 0}: none */
+    const struct env_stat *like;    /* a file that must not exist yet gets this mode and owner; NULL: the usual ones */
     const char *key;
 };
 

@@ -63,7 +63,8 @@ struct file_job {
     size_t max;
     struct buf out;
     struct str data;
-    char *like;
+    bool alike;                         /* a new file gets mode and owner of `like` */
+    struct env_stat like;
     struct env_entries entries;
     struct env_stat st;
     struct hash hash;
@@ -81,7 +82,6 @@ static void file_job_free(struct job *job)
     free(j->path);
     free(j->rel);
     free(j->temp);
-    free(j->like);
     env_entries_done(&j->entries);
     buf_done(&j->out);
     free(j);
@@ -118,7 +118,7 @@ static int open_file(struct file_job *j)
         return S_ISDIR(st.st_mode) ? err_set(&j->e, -EISDIR, "%s is a directory", j->path)
                                    : err_set(&j->e, -EINVAL, "%s is not a regular file", j->path);
     }
-    j->st = (struct env_stat){ true, st.st_size, st.st_mode & 07777, (unsigned)st.st_nlink };
+    j->st = (struct env_stat){ true, st.st_size, st.st_mode & 07777, st.st_uid, st.st_gid, (unsigned)st.st_nlink };
     return fd;
 }
 
@@ -304,7 +304,6 @@ static int write_file(struct file_job *j)
     cleanup(closep) int dir = -1, fd = -1;
     struct stat old, now;
     struct hash hash;
-    bool like = false;
     int r;
 
     fd = open_file(j);
@@ -331,12 +330,9 @@ static int write_file(struct file_job *j)
     if (fd >= 0 && (fstatat(dir, name, &now, AT_SYMLINK_NOFOLLOW) < 0 || now.st_ino != old.st_ino ||
                     now.st_dev != old.st_dev))
         return err_set(&j->e, -ESTALE, "%s was replaced by someone else just now", j->path);
-    if (fd < 0 && j->like) {
-        cleanup(closep) int other = openat2_beneath(j->root_fd, j->like, O_PATH, 0, 0);
-
-        like = other >= 0 && fstat(other, &old) == 0;
-    }
-    r = write_temp(j, dir, fd >= 0 || like ? &old : NULL);
+    if (fd < 0)
+        old = (struct stat){ .st_mode = j->like.mode, .st_uid = j->like.uid, .st_gid = j->like.gid };
+    r = write_temp(j, dir, fd >= 0 || j->alike ? &old : NULL);
     if (r == 0 && fd >= 0 && renameat(dir, j->temp, dir, name) < 0)
         r = say(j, -errno, "cannot replace ");
     if (r == 0 && fd < 0 && renameat2(dir, j->temp, dir, name, RENAME_NOREPLACE) < 0)
@@ -559,13 +555,9 @@ static CO int local_write(struct env *v, const struct env_write *w, struct err *
     j->expects = w->expect != NULL;
     if (w->expect)
         j->hash = *w->expect;
-    if (w->like.p) {
-        cleanup(freep) char *full = path_resolve(local(v)->root, w->like);
-        const char *rel;
-
-        if (path_beneath(local(v)->root, full, &rel))
-            j->like = xstrdup(rel);
-    }
+    j->alike = w->like != NULL;
+    if (w->like)
+        j->like = *w->like;
     fiber_shield();                     /* it borrows the data, and it has to be known whether it happened */
     r = file_job_do(j, "a file to be written", e);
     fiber_unshield();

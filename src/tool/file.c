@@ -3,7 +3,6 @@
 static void change_free(struct change *ch)
 {
     free(ch->path);
-    free(ch->like);
     decoded_done(&ch->was);
     buf_done(&ch->old);
     buf_done(&ch->new);
@@ -79,7 +78,8 @@ CO int change_load(struct call *c, struct changes *all, struct str path, struct 
     if (st.size > (int64_t)ENV_FILE_MAX || ch->old.n > ENV_FILE_MAX)
         return result_fail(c->result, -E2BIG, "%s: %s has %lld bytes; files above %zu MiB are changed with bash", c->tool->name,
                            ch->path, (long long)st.size, ENV_FILE_MAX >> 20);
-    ch->existed = true;
+    ch->existed = ch->like = true;
+    ch->was_like = st;
     ch->before = hash_bytes(buf_str(&ch->old));
     known = view_known(c->view, ch->path);
     if (known && !hash_eq(&known->hash, &ch->before))
@@ -270,7 +270,9 @@ static CO int make(struct call *c, struct change *ch, bool back, struct err *e)
     struct hash after = hash_bytes(buf_str(&ch->new));
     bool there = back ? ch->exists : ch->existed, stays = back ? ch->existed : ch->exists;
     const struct hash *expect = back ? &after : &ch->before;
-    struct env_write w = { str_of(ch->path), there ? expect : NULL, buf_str(back ? &ch->old : &ch->new), str_of(ch->like), c->key };
+    struct env_write w = { str_of(ch->path), there ? expect : NULL, buf_str(back ? &ch->old : &ch->new), ch->like ? &ch->was_like
+        : NULL,
+                           c->key };
 
     if (!there && !stays)
         return 0;

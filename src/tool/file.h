@@ -12,7 +12,8 @@ struct change {
     char *path;                 /* as it stands in the log */
     bool existed, exists;       /* before; afterwards */
     struct hash before;
-    char *like;                 /* the file whose mode a new one gets, or NULL */
+    struct env_stat was_like;   /* mode and owner that it had, or that a file which is moved here has */
+    bool like;                  /* they are known: a file that is made, or put back, gets them */
     bool binary;                /* what was there is no text */
     struct charset charset;     /* what was there is in, and what is written */
     struct buf old, new;        /* bytes */

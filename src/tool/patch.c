@@ -543,7 +543,8 @@ static CO int plan_section(struct call *c, struct changes *all, const struct sec
         to->charset = ch->charset;
         buf_add_str(&to->new, buf_str(&ch->new));
         buf_clear(&ch->new);
-        to->like = xstrdup(ch->path);
+        to->was_like = ch->was_like;
+        to->like = true;
         ch->exists = false;
         buf_addf(note, " -> %s", to->path);
     }

@@ -23,10 +23,10 @@ DEFECTS = {
     "told before commit": ("src/core/log.c", "    l->under_way++;\n",
                            "    for (size_t i = 0; i < b->n && l->durable; i++)\n        l->durable(l->durable_arg, b->evs[i]);\n"
                            "    l->under_way++;\n", "kill", "edits"),
-    "files written in place": ("src/env/local.c", "    r = write_temp(j, dir, fd >= 0 || like ? &old : NULL);\n",
+    "files written in place": ("src/env/local.c", "    r = write_temp(j, dir, fd >= 0 || j->alike ? &old : NULL);\n",
                                "    if (fd >= 0) {\n        int bad = openat(dir, name, O_WRONLY | O_TRUNC);\n\n"
                                "        if (write(bad, j->data.p, j->data.n) < 0)\n            return -EIO;\n"
-                               "        return 0;\n    }\n    r = write_temp(j, dir, fd >= 0 || like ? &old : NULL);\n", "kill",
+                               "        return 0;\n    }\n    r = write_temp(j, dir, fd >= 0 || j->alike ? &old : NULL);\n", "kill",
                                "edits"),
     "temporary file left": ("src/tool/file.c", "    int r = env_tidy(c->env, p->path, c->foreign ? NULL : c->key, e);\n",
                             "    int r = env_tidy(c->env, p->path, NULL, e);\n", "kill", "writes"),
