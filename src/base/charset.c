@@ -183,18 +183,30 @@ static void sample(struct str bytes, struct buf *out, size_t *high)
     }
 }
 
+static void *uchardet(void)
+{
+    static void *lib;
+
+    if (!lib)
+        lib = dlopen("libuchardet.so.0", RTLD_NOW | RTLD_LOCAL);
+    return lib;
+}
+
+bool charset_can_guess(void)
+{
+    return uchardet() != NULL;
+}
+
 /* uchardet's word for it, "" when it has none or is not there. */
 static void ask_uchardet(struct str bytes, char ret[static CHARSET_NAME_MAX])
 {
-    static void *lib;
+    void *lib = uchardet();
     void *(*new)(void), (*free_it)(void *), (*end)(void *);
     int (*feed)(void *, const char *, size_t);
     const char *(*get)(void *);
     void *det;
 
     *ret = 0;
-    if (!lib)
-        lib = dlopen("libuchardet.so.0", RTLD_NOW | RTLD_LOCAL);
     if (!lib)
         return;
     *(void **)&new = dlsym(lib, "uchardet_new");

@@ -24,6 +24,9 @@ bool charset_guess(struct str bytes, bool whole, struct charset *ret);
  * one with a state. */
 int charset_named(struct str name, struct str bytes, struct charset *ret, struct err *e);
 
+/* Whether uchardet is there to ask. Without it, text that is not Unicode is judged by its pairs of bytes alone. */
+bool charset_can_guess(void);
+
 static inline bool charset_is_utf8(const struct charset *c)
 {
     return strcmp(c->name, "UTF-8") == 0;

@@ -1,4 +1,5 @@
 /* cmd_doctor.c - what this machine offers rein, what is missing, and what to do about it. */
+#include "base/charset.h"
 #include "cmd/agent.h"
 #include "env/local.h"
 #include "rt/http.h"
@@ -81,6 +82,36 @@ static void check_fibers(struct report *rep)
     line(rep, maps && maps < 30000 ? NOTE : GOOD, "fibers", "at most about %ld at once (vm.max_map_count)", maps / 2);
 }
 
+static bool in_path(const char *name)
+{
+    cleanup(freep) char *path = xstrdup(getenv("PATH") ? getenv("PATH") : "");
+    char *save = NULL;
+
+    for (char *folder = strtok_r(path, ":", &save); folder; folder = strtok_r(NULL, ":", &save)) {
+        cleanup(freep) char *file = xasprintf("%s/%s", folder, name);
+
+        if (access(file, X_OK) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* What the tools make use of where it is there. */
+static void check_tools(struct report *rep, const char *box)
+{
+    cleanup(freep) char *html = box ? xasprintf("%.*s-html", (int)(strlen(box) - strlen("-box")), box) : NULL;
+    bool has_html = html && access(html, X_OK) == 0, guesses = charset_can_guess(), ctags = in_path("ctags");
+    const char *search = getenv("REIN_SEARCH");
+
+    line(rep, has_html ? GOOD : NOTE, "fetch", "%s", has_html ? html : "rein-html is missing: it has to lie beside rein");
+    line(rep, search ? GOOD : NOTE, "search", "%s",
+         search ? search : "no engine is set up: REIN_SEARCH=searxng=URL, or brave with BRAVE_API_KEY");
+    line(rep, guesses ? GOOD : NOTE, "encodings", "%s",
+         guesses ? "guessed by uchardet" : "uchardet (libuchardet0) is missing: old encodings are told less well");
+    line(rep, ctags ? GOOD : NOTE, "outline", "%s",
+         ctags ? "by ctags, if it is Universal Ctags" : "ctags is missing: outlines come from the look of lines");
+}
+
 static CO int doctor_main(struct agent *a)
 {
     struct report rep = { .json = a->in->opt.json };
@@ -97,6 +128,7 @@ static CO int doctor_main(struct agent *a)
     line(&rep, NOTE, "tier", "none: this rein has no box yet; commands run with your rights, so mode ask asks before each of them");
     r = env_box_path(&box, &e);
     line(&rep, r < 0 ? BAD : GOOD, "supervisor", "%s", r < 0 ? e.msg : box);
+    check_tools(&rep, box);
     r = agent_store(a, STORE_WRITE, &e);
     if (r == 0)
         r = store_measure(a->store, &z, &e);
