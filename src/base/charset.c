@@ -91,6 +91,21 @@ static iconv_t to_utf8(const struct charset *c)
     return iconv_open("UTF-8", c->name);
 }
 
+/* One call of iconv, with room for what usually comes out. 0: all is converted; -E2BIG: call again, or the buffer's maximum is
+ * reached; -EINVAL: the end is not whole; -EILSEQ. */
+static int convert_some(iconv_t cd, char **from, size_t *left, struct buf *out)
+{
+    size_t want = *left * 2 + 16, room = want, r;
+    char *to = buf_room(out, want);
+
+    if (!to)
+        return -E2BIG;
+    r = iconv(cd, from, left, &to, &room);
+    out->n += want - room;
+    out->p[out->n] = 0;
+    return r == (size_t)-1 ? -errno : 0;
+}
+
 /* Decodes all of `in` that is whole. Returns the offset of what is left; a broken unit becomes U+FFFD. */
 static size_t convert(iconv_t cd, unsigned unit, struct str in, bool last, struct buf *out, size_t *broken)
 {
@@ -98,21 +113,12 @@ static size_t convert(iconv_t cd, unsigned unit, struct str in, bool last, struc
     size_t left = in.n;
 
     while (left && !buf_err(out)) {
-        size_t want = left * 2 + 16, room = want;
-        char *to = buf_room(out, want);
-        size_t r;
+        int r = convert_some(cd, &from, &left, out);
 
-        if (!to)
+        if (r == 0 || (r == -EINVAL && !last))
             break;
-        r = iconv(cd, &from, &left, &to, &room);
-        out->n += want - room;
-        out->p[out->n] = 0;
-        if (r != (size_t)-1)
-            break;
-        if (errno == E2BIG)
+        if (r == -E2BIG)
             continue;
-        if (errno == EINVAL && !last)
-            break;
         buf_adds(out, "\xef\xbf\xbd");
         ++*broken;
         from += MIN(left, (size_t)unit);
@@ -477,17 +483,10 @@ int charset_encode(const struct charset *charset, struct str utf8, struct buf *o
     cd = iconv_open(charset->name, "UTF-8");
     if (cd == (iconv_t)-1)
         return err_set(e, -ENOSYS, "this system's iconv does not know the encoding %s", charset->name);
-    while (left) {
-        size_t want = left * 2 + 16, room = want;
-        char *to = buf_room(out, want);
-        size_t r;
+    while (left && !buf_err(out)) {
+        int r = convert_some(cd, &from, &left, out);
 
-        if (!to)
-            break;
-        r = iconv(cd, &from, &left, &to, &room);
-        out->n += want - room;
-        out->p[out->n] = 0;
-        if (r == (size_t)-1 && errno != E2BIG) {
+        if (r < 0 && r != -E2BIG) {
             size_t n = MAX(utf8_seq(from, left), (size_t)1);
 
             iconv_close(cd);

@@ -1,5 +1,4 @@
 """Background jobs: they live on when rein is killed, are taken up again, and end with the session unless told to stay."""
-import json
 import os
 import signal
 import socket
@@ -8,21 +7,10 @@ import time
 
 from crash.scenarios import left_running
 from lib.rein import RELEASE, TOP, Place, check, story
+from lib.script import call, results, script
 
 BOX = os.path.join(TOP, "build", "rein-box")
 TICK = '{"command": "while :; do echo tick; sleep 0.02; done", "background": true%s}'
-
-
-def call(name, **args):
-    return f"call {name} {json.dumps(args)}"
-
-
-def script(place, *answers):
-    return place.script("\n--\n".join(answers) + "\n")
-
-
-def results(place):
-    return [b for _, b in story(place.events(), "result")]
 
 
 def alive(pid):

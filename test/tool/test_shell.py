@@ -1,22 +1,10 @@
 """What commands have of a shell: a terminal on request, the user's environment, and, when the harness asks for it, memory."""
-import json
 import os
 import shutil
 import subprocess
 
-from lib.rein import TOP, Place, check, story
-
-
-def call(name, **args):
-    return f"call {name} {json.dumps(args)}"
-
-
-def script(place, *answers):
-    return place.script("\n--\n".join(answers) + "\n")
-
-
-def results(place):
-    return [b for _, b in story(place.events(), "result")]
+from lib.rein import TOP, Place, check
+from lib.script import call, results, script
 
 
 def test_terminal():
