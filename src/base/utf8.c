@@ -1,5 +1,7 @@
 #include "base/utf8.h"
 
+#include <stdint.h>
+
 size_t utf8_seq(const char *text, size_t n)
 {
     const unsigned char *p = (const unsigned char *)text;
@@ -31,14 +33,40 @@ size_t utf8_seq(const char *text, size_t n)
     return len;
 }
 
+/* Bytes from `at` on that are ASCII, as far as whole words of eight tell. */
+static size_t ascii_run(struct str s, size_t at)
+{
+    size_t i = at;
+    uint64_t word;
+
+    for (; i + sizeof(word) <= s.n; i += sizeof(word)) {
+        memcpy(&word, s.p + i, sizeof(word));
+        if (word & UINT64_C(0x8080808080808080))
+            break;
+    }
+    return i - at;
+}
+
+bool utf8_ascii(struct str s)
+{
+    for (size_t i = ascii_run(s, 0); i < s.n; i++)
+        if ((unsigned char)s.p[i] >= 0x80)
+            return false;
+    return true;
+}
+
 /* How many bytes from `at` on are well-formed. */
 static size_t valid_run(struct str s, size_t at)
 {
     size_t i = at;
 
     while (i < s.n) {
-        size_t len = (unsigned char)s.p[i] < 0x80 ? 1 : utf8_seq(s.p + i, s.n - i);
+        size_t len;
 
+        i += ascii_run(s, i);
+        if (i == s.n)
+            break;
+        len = (unsigned char)s.p[i] < 0x80 ? 1 : utf8_seq(s.p + i, s.n - i);
         if (!len)
             break;
         i += len;

@@ -7,6 +7,7 @@
 size_t utf8_seq(const char *p, size_t n);
 
 bool utf8_valid(struct str s);
+bool utf8_ascii(struct str s);
 
 /* Appends s with every ill-formed byte replaced by U+FFFD. */
 int utf8_add_clean(struct buf *b, struct str s);

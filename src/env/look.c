@@ -151,7 +151,8 @@ static ssize_t find_lines(struct looker *l, struct str text)
     struct found line;
     int r;
 
-    while ((r = find_next(l->finder, text, from, &line)) == 1) {
+    find_begin(l->finder, text);
+    while ((r = find_next(l->finder, from, &line)) == 1) {
         if (l->what->find == ENV_FIND_LINES) {
             GROW(l->lines, n, l->cap);
             l->lines[n] = line;
