@@ -29,7 +29,7 @@ def fuzz(name, corpus):
                         and not (name == "chat" and part == "provider" and f == "chat.c")]
         sources.append(os.path.join(TOP, "build", "assets.c"))
         command = ["clang", "-g", "-O1", "-std=gnu11", "-w", "-D_GNU_SOURCE", "-DREIN_VERSION=\"fuzz\"", "-fsanitize=fuzzer,address,undefined",
-                   "-I" + os.path.join(TOP, "src"), "-o", program, *sources, "-luv", "-lsqlite3", "-ljansson", "-lnettle", "-lyaml", "-lm"]
+                   "-I" + os.path.join(TOP, "src"), "-o", program, *sources, "-luv", "-lsqlite3", "-ljansson", "-lnettle", "-lyaml", "-lpcre2-8", "-lm"]
         out = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
         check(out.returncode == 0, out.stdout.decode()[-3000:])
         work = os.path.join(top, "work")
@@ -51,6 +51,14 @@ def test_js():
 
 def test_yaml():
     replay("yaml")
+
+
+def test_args():
+    replay("args")
+
+
+def test_text():
+    replay("text")
 
 
 def test_chat():

@@ -1,6 +1,7 @@
 """What a turn costs does not grow with the session, by counters and not by clocks."""
 import json
 import os
+import time
 
 from lib.rein import RELEASE, Place, check, story
 
@@ -60,3 +61,34 @@ def test_option_order():
         for args in (["-p", "go", "--model", model], ["--model", model, "-p", "go"], ["--model", model, "exec", "go"], ["exec", "-p", "go", "--model=" + model]):
             out = place.rein(*args)
             check(out.returncode == 0 and out.stdout == b"hi\n", args, out)
+
+
+def test_endless_output_costs_no_memory():
+    """`yes`, until its time is up: rein and its supervisor hold no more than a few buffers, and the file that keeps the output is capped."""
+    with Place(RELEASE) as place:
+        rein = place.start("exec", "-q", "--mode", "open", "--model", place.script('call bash {"command": "timeout 3 yes"}\n--\nsay x\n'), "go")
+        peak = 0
+        while rein.poll() is None:
+            for pid in [str(rein.pid), *children(rein.pid)]:
+                try:
+                    with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as f:
+                        text = f.read()
+                except OSError:
+                    continue
+                if "\nName:\trein" in "\n" + text and "RssAnon" in text:
+                    peak = max(peak, int(text.split("RssAnon:")[1].split()[0]))
+            time.sleep(0.05)
+        check(rein.returncode == 0, rein.communicate())
+        result = story(place.events(), "result")[0][1]
+        check(result["bytes"] > 100e6 and len(result["text"]) < 20000, result["bytes"])
+        check(0 < peak < 8000, "kilobytes of private memory:", peak)
+        kept = os.path.getsize(os.path.join(place.home, "spool", os.listdir(os.path.join(place.home, "spool"))[0]))
+        check(kept < 65 << 20, kept)
+
+
+def children(pid):
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as f:
+            return f.read().split()
+    except OSError:
+        return []
