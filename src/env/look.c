@@ -117,8 +117,8 @@ static size_t line_before(struct str text, size_t at)
 /* The matched lines with their numbers, and what is around them. */
 static void put_lines(struct looker *l, struct str text, size_t n)
 {
-    size_t number = 1, at = 0, context = l->what->context;    /* `at` begins line `number`,
-        and is the first that is not shown yet */
+    size_t context = l->what->context;
+    size_t number = 1, at = 0;          /* `at` begins line `number`, and is the first that is not shown yet */
 
     for (size_t i = 0; i < n && l->text.n < FILE_SHOWN; i++) {
         size_t line = l->lines[i].begin, before = line, lines = 0, behind = i + 1 < n ? l->lines[i + 1].begin : text.n;

@@ -26,7 +26,7 @@
 
 #define THREADS_MAX     8
 #define HANDFUL         64                      /* files of one piece of work */
-#define KEPT_MAX        ((size_t)16 << 20)      /* and all files together, before they are sorted and cut */
+#define KEPT_MAX        ((size_t)16 << 20)      /* bytes of results, before they are sorted and cut */
 #define DEPTH_MAX       256
 
 /* A directory that is being searched. Counted: work refers to it. */
@@ -43,8 +43,7 @@ struct dir {
 
 struct work {
     struct dir *dir;
-    char *names;                        /* of files: one after the other,
-        each ends in a zero byte; NULL: read the directory `name` */
+    char *names;                        /* of files, each ended by a zero byte; NULL: read the directory `name` */
     size_t n;
     char name[];
 };
@@ -107,12 +106,12 @@ static void search_free(struct job *job)
     free(s);
 }
 
-static bool given_up(struct search *s)
+static bool abandoned(struct search *s)
 {
     return __atomic_load_n(&s->job.abandoned, __ATOMIC_RELAXED);
 }
 
-/* Rules. */
+/* Directories. */
 
 static struct dir *dir_ref(struct dir *d)
 {
@@ -183,6 +182,7 @@ static bool is_ignored(const struct dir *d, const char *name, bool is_dir)
     return says == IGNORE_LEAVE_OUT;
 }
 
+/* Notes a file that was found, with its text, which is taken over. */
 static void keep(struct search *s, const char *folder, const char *name, struct buf *text, int64_t matches)
 {
     char *path = xasprintf("%s%s%s", s->prefix, folder, name);
@@ -257,7 +257,7 @@ static void read_dir(struct search *s, struct dir *d)
             close(fd);
         return;
     }
-    while ((de = readdir(dir)) && !given_up(s)) {
+    while ((de = readdir(dir)) && !abandoned(s)) {
         const char *name = de->d_name;
         unsigned char type = de->d_type;
 
@@ -311,7 +311,7 @@ static void do_work(struct search *s, struct looker *l, struct work *w)
         dir_unref(d);
         return;
     }
-    for (size_t i = 0; i < w->n && !given_up(s); i++, name += strlen(name) + 1) {
+    for (size_t i = 0; i < w->n && !abandoned(s); i++, name += strlen(name) + 1) {
         size_t matches;
         int fd;
 
@@ -342,7 +342,7 @@ static void work_until_done(struct search *s, struct looker *l)
         w = s->stack[--s->nstack];
         s->busy++;
         pthread_mutex_unlock(&s->lock);
-        if (!given_up(s))
+        if (!abandoned(s))
             do_work(s, l, w);
         work_free(w);
         pthread_mutex_lock(&s->lock);
@@ -452,7 +452,6 @@ static void search_run(struct job *job)
     if (!S_ISDIR(st.st_mode)) {
         const char *slash = strrchr(s->rel, '/');
         bool named = !s->globs || globs_want(s->globs, str_of(slash ? slash + 1 : s->rel));
-
         size_t matches = named && s->pattern ? look_into(&l, fd) : 0;
 
         if (matches || (named && !s->pattern))

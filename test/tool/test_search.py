@@ -247,6 +247,23 @@ def run(place, *calls):
     return sorted((b for _, b in story(place.events(), "result")), key=lambda b: [int(n) for n in b["call"].split(".")])
 
 
+def test_grep_context_against_ripgrep():
+    rg = tool("rg")
+    rng = random.Random(47)
+    with Place() as place:
+        for i in range(12):
+            place.write(f"f{i:02}.txt", random_file(rng).replace("\r", ""))
+        patterns = [(rng.choice(["alpha", "foo\\(", "TODO", "x =", "^a", "end$", "世", "1234", "no such"]), rng.randint(0, 4)) for _ in range(60)]
+        results = run(place, *[("grep", {"pattern": p, "context": n}) for p, n in patterns])
+        for (pattern, n), r in zip(patterns, results):
+            out = subprocess.run([rg, "--heading", "-n", "--color=never", "--sort=path", "-C", str(n), "-e", pattern, "."], cwd=place.work,
+                                 stdout=subprocess.PIPE, check=False).stdout.decode()
+            theirs = [line.removeprefix("./") for line in out.split("\n") if line]
+            ours = [line for line in r["text"].split("\n") if line and not line.startswith(("[", "Nothing matches"))]
+            check(ours == theirs or "are shown" in r["text"], pattern, n, ours, theirs)
+    return len(patterns)
+
+
 def test_grep_tool():
     with Place() as place:
         place.write("src/a.c", "int one;\nint two;\nint three;\nint four;\nint five;\nint six;\nint seven;\n")
