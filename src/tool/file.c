@@ -216,6 +216,8 @@ bool change_splice(struct call *c, struct change *ch, struct spans *s, struct bu
     }
     if (s->n > PLACES_SHOWN)
         buf_adds(note, ", ...");
+    if (!charset_is_utf8(&ch->charset))
+        buf_addf(note, " (in %s)", ch->charset.name);
     return change_keep(c, ch, done, ch->old.n);
 }
 

@@ -136,6 +136,19 @@ static char *output_key(struct call *c, const char *name)
     return xasprintf("%s-%s", view_writer(c->view, strtoull(name, NULL, 10), c->session), name);
 }
 
+/* What is no Unicode is read as it was before: someone may have known better than a guess. */
+static void keep_named(struct call *c, struct source *src, struct str chunk)
+{
+    cleanup(freep) char *full = env_resolve(c->env, src->path);
+    const struct known_file *known = view_known(c->view, full);
+    struct charset before;
+    struct err e;
+
+    if (known && known->charset && strncmp(src->charset.name, "UTF-", 4) != 0 &&
+        charset_named(str_of(known->charset), chunk, &before, &e) == 0)
+        src->charset = before;
+}
+
 /* What the file is in, by its first chunk. False: the call is closed. */
 static bool find_charset(struct call *c, struct source *src, struct str chunk)
 {
@@ -149,8 +162,10 @@ static bool find_charset(struct call *c, struct source *src, struct str chunk)
         result_fail(c->result, -EINVAL, "read: %s", e.msg);
         return false;
     }
-    if (charset_guess(chunk, (int64_t)chunk.n == src->size, &src->charset))
+    if (charset_guess(chunk, (int64_t)chunk.n == src->size, &src->charset)) {
+        keep_named(c, src, chunk);
         return true;
+    }
     src->image_type = c->view->images ? magic_image(chunk) : NULL;
     if (src->image_type)
         return false;

@@ -46,6 +46,8 @@ static CO int write_prepare(struct call *c)
         return 0;
     buf_addf(&all->note, "%s %s: %zu bytes, %zu lines.", ch->existed ? "Replaced" : "Created", ch->path, ch->new.n,
              count(content, LIT("\n")) + (content.n && content.p[content.n - 1] != '\n'));
+    if (!charset_is_utf8(&ch->charset))
+        buf_addf(&all->note, " In %s, as before.", ch->charset.name);
     changes_plan(c, all);
     return 0;
 }

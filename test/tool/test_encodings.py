@@ -145,11 +145,13 @@ def test_encoding_that_is_named():
         place.write("short", "да\n".encode("koi8-r"))
         results = run(place, [[("read", {"path": "short", "encoding": "KOI8-R"})],
                               [("edit", {"path": "short", "edits": [{"old": "да", "new": "нет"}]})],
+                              [("read", {"path": "short"})],
                               [("read", {"path": "short", "encoding": "ISO-2022-JP"}), ("read", {"path": "short", "encoding": "no such"})]])
         check(results[0]["text"].startswith("да\n"), results[0])
         check(results[1]["outcome"] == "ok" and place.read("short") == "нет\n".encode("koi8-r"), results[1])
-        check(results[2]["outcome"] == "error" and "state" in results[2]["text"], results[2])
-        check(results[3]["outcome"] == "error" and "no encoding" in results[3]["text"], results[3])
+        check(results[2]["text"].startswith("нет\n"), "it is remembered", results[2])
+        check(results[3]["outcome"] == "error" and "state" in results[3]["text"], results[3])
+        check(results[4]["outcome"] == "error" and "no encoding" in results[4]["text"], results[4])
 
 
 def test_read_what_is_no_text():
