@@ -7,6 +7,7 @@
 #define POLL_MS   20
 #define ASK_MS    500                   /* how often it is asked whether the job waits for input */
 #define ASKS      3                     /* in a row, after which that is believed */
+#define ASKS_UNTIL 10                   /* the same when a text is waited for, which another thread may still write */
 #define CHUNK     ((size_t)64 << 10)
 
 static bool action_is(const json_t *args, const char *action)
@@ -115,7 +116,7 @@ static CO int look(struct call *c)
             break;
         /* What waits for input writes nothing more by itself. */
         asked = waited % ASK_MS ? asked : job.size == size && env_job_waits(c->env, j->key) ? asked + 1 : 0;
-        if (asked == ASKS)
+        if (asked == (until.n ? ASKS_UNTIL : ASKS))
             break;
         size = job.size;
         r = fiber_sleep(POLL_MS);
