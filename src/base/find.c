@@ -1,36 +1,21 @@
 #include "base/find.h"
 
+#include "base/literals.h"
 #include "base/utf8.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <ctype.h>
-#include <stdint.h>
 #include <pcre2.h>
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 
 #define MATCH_LIMIT   2000000
 #define JIT_STACK_MAX (512 << 10)
-#define LITERALS_MAX  8                 /* alternatives that are looked for by pieces of text */
-#define NIBBLES       3                 /* first bytes that are looked at when there are several */
-
-/* A piece of text to look for. Places are told by two of its bytes, the rarest. */
-struct literal {
-    char *p;
-    size_t n;
-    size_t a, b;                        /* offsets of the two */
-    bool fold;                          /* ASCII letters of either case */
-};
 
 struct pattern {
     pcre2_code *code;                   /* NULL: the literals are all */
     pcre2_code *ascii;                  /* the same for text that is ASCII alone, which is quicker; may be NULL */
-    struct literal literals[LITERALS_MAX];      /* of which every match holds one */
-    size_t nliterals;                   /* 0: nothing is known */
-    /* For several at once: of the first bytes of a place, each half says which literals it may begin, a bit for each. */
-    uint8_t low[NIBBLES][16], high[NIBBLES][16];
+    struct literals literals;           /* of which every match holds one; none when nothing is known */
     bool by_line;                       /* has to be given one line at a time */
+    bool slow;                          /* it could not be made into machine code */
     bool wide;
 };
 
@@ -54,29 +39,10 @@ struct reading {
     bool newline;
 };
 
-/* How common a byte is in source text: 0 for the rarest. */
-static unsigned commonness(unsigned char c)
-{
-    static const char order[] = "zqjxZQJXKYVGWUHMFBO&@%!?$^~`+#9876|5D43>[]{}<PALNR2kCSI:TvEw"
-                                "1'\\y*0=bg\";hmfpu,d/()l.csnr_oia-te\t\n ";
-    const char *at = c ? strchr(order, c) : NULL;
-
-    return at ? (unsigned)(at - order) + 1 : 0;
-}
-
 /* Whether looking for a piece leaves out enough lines to be worth it: one letter is in nearly all. */
 static bool is_worth_it(struct str piece)
 {
     return piece.n > 1 || (piece.n == 1 && strchr("()[]{}<>=+*/&|!?@#$%^~`'\\\":", piece.p[0]));
-}
-
-static unsigned rarest(struct str s)
-{
-    unsigned best = UINT32_MAX;
-
-    for (size_t i = 0; i < s.n; i++)
-        best = MIN(best, commonness((unsigned char)s.p[i]));
-    return best;
 }
 
 /* Of two pieces the longer one is looked for; of single characters the rarer. */
@@ -84,7 +50,7 @@ static void end_run(struct reading *r)
 {
     struct str run = buf_str(&r->run), best = buf_str(&r->best);
 
-    if (run.n > best.n || (run.n == best.n && run.n && rarest(run) < rarest(best))) {
+    if (run.n > best.n || (run.n == best.n && run.n && literal_rarity(run) > literal_rarity(best))) {
         buf_clear(&r->best);
         buf_add_str(&r->best, run);
     }
@@ -209,177 +175,7 @@ static void read_pattern(struct str s, struct reading *r)
     end_alternative(r, false);
 }
 
-static void literal_init(struct literal *l, struct str text, bool fold)
-{
-    unsigned best = UINT32_MAX;
-
-    *l = (struct literal){ .p = str_dup(text), .n = text.n, .fold = fold };
-    for (size_t i = 0; i < l->n; i++) {
-        unsigned c = commonness((unsigned char)l->p[i]);
-
-        if (c < best) {
-            best = c;
-            l->a = i;
-        }
-    }
-    best = UINT32_MAX;
-    for (size_t i = 0; i < l->n; i++) {
-        unsigned c = commonness((unsigned char)l->p[i]);
-
-        if (i != l->a && c < best) {
-            best = c;
-            l->b = i;
-        }
-    }
-}
-
-static bool literal_here(const struct literal *l, const char *p)
-{
-    if (!l->fold)
-        return memcmp(p, l->p, l->n) == 0;
-    for (size_t i = 0; i < l->n; i++)
-        if (tolower((unsigned char)p[i]) != tolower((unsigned char)l->p[i]))
-            return false;
-    return true;
-}
-
-#if defined(__x86_64__)
-/* What makes a letter small, so that its two cases are equal. */
-static char fold_bit(const struct literal *l, size_t at)
-{
-    return l->fold && isalpha((unsigned char)l->p[at]) ? 0x20 : 0;
-}
-
-/* Looks 32 places at once whether both bytes are there. */
-__attribute__((target("avx2"))) static ssize_t find_by_32(const struct literal *l, struct str s, size_t *at)
-{
-    const __m256i bit_a = _mm256_set1_epi8(fold_bit(l, l->a)), bit_b = _mm256_set1_epi8(fold_bit(l, l->b));
-    const __m256i want_a = _mm256_or_si256(_mm256_set1_epi8(l->p[l->a]), bit_a),
-        want_b = _mm256_or_si256(_mm256_set1_epi8(l->p[l->b]), bit_b);
-
-    for (; *at + l->n + 31 <= s.n; *at += 32) {
-        __m256i x = _mm256_loadu_si256((const __m256i *)(const void *)(s.p + *at + l->a));
-        __m256i y = _mm256_loadu_si256((const __m256i *)(const void *)(s.p + *at + l->b));
-        unsigned hits;
-
-        x = _mm256_cmpeq_epi8(_mm256_or_si256(x, bit_a), want_a);
-        y = _mm256_cmpeq_epi8(_mm256_or_si256(y, bit_b), want_b);
-        for (hits = (unsigned)_mm256_movemask_epi8(_mm256_and_si256(x, y)); hits; hits &= hits - 1)
-            if (literal_here(l, s.p + *at + __builtin_ctz(hits)))
-                return (ssize_t)(*at + (size_t)__builtin_ctz(hits));
-    }
-    return -1;
-}
-
-/* The same for processors without AVX2. */
-static ssize_t find_by_16(const struct literal *l, struct str s, size_t *at)
-{
-    const __m128i bit_a = _mm_set1_epi8(fold_bit(l, l->a)), bit_b = _mm_set1_epi8(fold_bit(l, l->b));
-    const __m128i want_a = _mm_or_si128(_mm_set1_epi8(l->p[l->a]), bit_a), want_b = _mm_or_si128(_mm_set1_epi8(l->p[l->b]), bit_b);
-
-    for (; *at + l->n + 15 <= s.n; *at += 16) {
-        __m128i x = _mm_loadu_si128((const __m128i *)(const void *)(s.p + *at + l->a));
-        __m128i y = _mm_loadu_si128((const __m128i *)(const void *)(s.p + *at + l->b));
-        unsigned hits;
-
-        x = _mm_cmpeq_epi8(_mm_or_si128(x, bit_a), want_a);
-        y = _mm_cmpeq_epi8(_mm_or_si128(y, bit_b), want_b);
-        for (hits = (unsigned)_mm_movemask_epi8(_mm_and_si128(x, y)); hits; hits &= hits - 1)
-            if (literal_here(l, s.p + *at + __builtin_ctz(hits)))
-                return (ssize_t)(*at + (size_t)__builtin_ctz(hits));
-    }
-    return -1;
-}
-
-#endif
-
-static void nibbles_init(struct pattern *p)
-{
-    for (size_t i = 0; i < p->nliterals; i++) {
-        const struct literal *l = &p->literals[i];
-
-        for (size_t k = 0; k < NIBBLES; k++)
-            for (unsigned c = 0; c < 256; c++) {
-                bool fits = k >= l->n || (l->fold ? tolower((int)c) == tolower((unsigned char)l->p[k])
-                                          : c == (unsigned char)l->p[k]);
-
-                p->low[k][c & 15] |= (uint8_t)(fits << i);
-                p->high[k][c >> 4] |= (uint8_t)(fits << i);
-            }
-    }
-}
-
-/* Which of the literals is here, of those whose bits are set. */
-static const struct literal *one_of(const struct pattern *p, struct str s, size_t at, unsigned bits)
-{
-    for (; bits; bits &= bits - 1) {
-        const struct literal *l = &p->literals[__builtin_ctz(bits)];
-
-        if (at + l->n <= s.n && literal_here(l, s.p + at))
-            return l;
-    }
-    return NULL;
-}
-
-#if defined(__x86_64__)
-/* Looks at 32 places at once. Their bytes are halved, each half chooses a set of literals, and what is in all sets may be there. */
-__attribute__((target("avx2"))) static const struct literal *any_by_32(const struct pattern *p, struct str s, size_t *at)
-{
-    const __m256i half = _mm256_set1_epi8(15), zero = _mm256_setzero_si256();
-    __m256i low[NIBBLES], high[NIBBLES];
-    uint8_t sets[32];
-
-    for (size_t k = 0; k < NIBBLES; k++) {
-        low[k] = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)p->low[k]));
-        high[k] = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)p->high[k]));
-    }
-    for (; *at + 32 + NIBBLES <= s.n; *at += 32) {
-        __m256i all = _mm256_set1_epi8(-1);
-        unsigned hits;
-
-        for (size_t k = 0; k < NIBBLES; k++) {
-            __m256i x = _mm256_loadu_si256((const __m256i *)(const void *)(s.p + *at + k));
-            __m256i above = _mm256_and_si256(_mm256_srli_epi16(x, 4), half);
-
-            all = _mm256_and_si256(all, _mm256_shuffle_epi8(low[k], _mm256_and_si256(x, half)));
-            all = _mm256_and_si256(all, _mm256_shuffle_epi8(high[k], above));
-        }
-        hits = ~(unsigned)_mm256_movemask_epi8(_mm256_cmpeq_epi8(all, zero));
-        if (!hits)
-            continue;
-        _mm256_storeu_si256((__m256i *)(void *)sets, all);
-        for (; hits; hits &= hits - 1) {
-            size_t i = (size_t)__builtin_ctz(hits);
-            const struct literal *l = one_of(p, s, *at + i, sets[i]);
-
-            if (l) {
-                *at += i;
-                return l;
-            }
-        }
-    }
-    return NULL;
-}
-#endif
-
-/* Offset of the literal at or after `from`, or -1. */
-static ssize_t literal_find(const struct literal *l, struct str s, size_t from)
-{
-    size_t i = from;
-
-#if defined(__x86_64__)
-    ssize_t at = __builtin_cpu_supports("avx2") ? find_by_32(l, s, &i) : find_by_16(l, s, &i);
-
-    if (at >= 0)
-        return at;
-#endif
-    for (; i + l->n <= s.n; i++)
-        if (literal_here(l, s.p + i))
-            return (ssize_t)i;
-    return -1;
-}
-
-static int compile(struct str text, uint32_t options, pcre2_code **ret, struct err *e)
+static int compile(struct pattern *p, struct str text, uint32_t options, pcre2_code **ret, struct err *e)
 {
     pcre2_compile_context *context = pcre2_compile_context_create(NULL);
     char message[160] = "";
@@ -392,7 +188,7 @@ static int compile(struct str text, uint32_t options, pcre2_code **ret, struct e
     }
     pcre2_compile_context_free(context);
     if (*ret) {
-        pcre2_jit_compile(*ret, PCRE2_JIT_COMPLETE);            /* without a JIT it is slower, and works */
+        p->slow |= pcre2_jit_compile(*ret, PCRE2_JIT_COMPLETE) != 0;    /* without a JIT it works all the same */
         return 0;
     }
     pcre2_get_error_message(code, (PCRE2_UCHAR *)message, sizeof(message));
@@ -404,14 +200,14 @@ static int compile(struct str text, uint32_t options, pcre2_code **ret, struct e
 /* Whether the pattern is its pieces, and a bar between two. */
 static bool only_pieces(const struct pattern *p, struct str text)
 {
-    for (size_t i = 0; i < p->nliterals; i++) {
-        const struct literal *l = &p->literals[i];
+    for (size_t i = 0; i < p->literals.n; i++) {
+        const struct literal *l = &p->literals.v[i];
 
         if (text.n < l->n || memcmp(text.p, l->p, l->n) != 0)
             return false;
         text = str_from(text, l->n);
         if (text.n == 0)
-            return i + 1 == p->nliterals;
+            return i + 1 == p->literals.n;
         if (text.p[0] != '|')
             return false;
         text = str_from(text, 1);
@@ -443,8 +239,7 @@ int pattern_new(struct str text, struct find_how how, struct pattern **ret, stru
     }
     p->by_line = r.by_line;
     for (size_t i = 0; i < r.npieces && !r.no_literal && (!how.ignore_case || ascii); i++)
-        literal_init(&p->literals[p->nliterals++], buf_str(&r.pieces[i]), how.ignore_case);
-    nibbles_init(p);
+        literals_add(&p->literals, buf_str(&r.pieces[i]), how.ignore_case);
     if (r.newline)
         result = err_set(e, -EINVAL, "a pattern is looked for within lines: it cannot hold a newline");
     else if (text.n == 0)
@@ -452,10 +247,11 @@ int pattern_new(struct str text, struct find_how how, struct pattern **ret, stru
     else if (!only_pieces(p, text)) {
         bool utf = r.utf || !ascii;
 
-        result = compile(text, options | (utf ? PCRE2_UTF | PCRE2_MATCH_INVALID_UTF | (how.literal ? 0 : PCRE2_UCP) : 0), &p->code,
+        result = compile(p, text, options | (utf ? PCRE2_UTF | PCRE2_MATCH_INVALID_UTF | (how.literal ? 0 : PCRE2_UCP) : 0),
+                         &p->code,
                          e);
         if (result == 0 && utf && ascii)
-            result = compile(text, options, &p->ascii, e);
+            result = compile(p, text, options, &p->ascii, e);
     }
     buf_done(&r.run);
     buf_done(&r.best);
@@ -474,8 +270,7 @@ void pattern_free(struct pattern *p)
         return;
     pcre2_code_free(p->code);
     pcre2_code_free(p->ascii);
-    for (size_t i = 0; i < p->nliterals; i++)
-        free(p->literals[i].p);
+    literals_done(&p->literals);
     free(p);
 }
 
@@ -518,30 +313,6 @@ void find_begin(struct finder *f, struct str text)
     f->code = f->pattern->ascii && utf8_ascii(text) ? f->pattern->ascii : f->pattern->code;
 }
 
-/* The first place at or after `from` where one of the literals is, or -1. */
-static ssize_t first_literal(const struct pattern *p, struct str s, size_t from, size_t *ret_n)
-{
-    const struct literal *l = NULL;
-    size_t at = from;
-
-    if (p->nliterals == 1) {
-        *ret_n = p->literals[0].n;
-        return literal_find(&p->literals[0], s, from);
-    }
-#if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx2"))
-        l = any_by_32(p, s, &at);
-#endif
-    while (!l && at < s.n) {
-        l = one_of(p, s, at, (1u << p->nliterals) - 1);
-        at += !l;
-    }
-    if (!l)
-        return -1;
-    *ret_n = l->n;
-    return (ssize_t)at;
-}
-
 static void line_around(struct str text, size_t at, struct found *ret)
 {
     const char *begin = memrchr(text.p, '\n', at), *end = memchr(text.p + at, '\n', text.n - at);
@@ -564,7 +335,8 @@ static size_t after_line(struct str text, const struct found *line)
 /* 1, 0 or -E2BIG. */
 static int run(struct finder *f, const char *subject, size_t n, size_t from, size_t *begin, size_t *end)
 {
-    int r = pcre2_match(f->code, (PCRE2_SPTR)subject, n, from, 0, f->data, f->context);
+    int r = f->pattern->slow ? pcre2_match(f->code, (PCRE2_SPTR)subject, n, from, 0, f->data, f->context)
+                             : pcre2_jit_match(f->code, (PCRE2_SPTR)subject, n, from, 0, f->data, f->context);
     const PCRE2_SIZE *at = pcre2_get_ovector_pointer(f->data);
 
     if (r == PCRE2_ERROR_NOMATCH)
@@ -595,8 +367,8 @@ int find_next(struct finder *f, size_t from, struct found *ret)
         size_t begin = from, end = from;
         int r = 1;
 
-        if (p->nliterals) {
-            ssize_t at = first_literal(p, text, from, &end);
+        if (p->literals.n) {
+            ssize_t at = literals_find(&p->literals, text, from, &end);
 
             if (at < 0)
                 return 0;
@@ -610,7 +382,7 @@ int find_next(struct finder *f, size_t from, struct found *ret)
         if (begin == text.n && text.p[text.n - 1] == '\n')
             return 0;                   /* matched nothing, behind the last line */
         line_around(text, begin, ret);
-        if (p->code && (p->nliterals || p->by_line || end > ret->end || begin > ret->end))
+        if (p->code && (p->literals.n || p->by_line || end > ret->end || begin > ret->end))
             r = try_line(f, ret);
         if (r != 0)
             return r;
