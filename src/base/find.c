@@ -248,8 +248,7 @@ int pattern_new(struct str text, struct find_how how, struct pattern **ret, stru
         bool utf = r.utf || !ascii;
 
         result = compile(p, text, options | (utf ? PCRE2_UTF | PCRE2_MATCH_INVALID_UTF | (how.literal ? 0 : PCRE2_UCP) : 0),
-                         &p->code,
-                         e);
+                         &p->code, e);
         if (result == 0 && utf && ascii)
             result = compile(p, text, options, &p->ascii, e);
     }

@@ -37,6 +37,16 @@ static inline struct str str_head(struct str s, size_t n)
     return (struct str){ s.p, n < s.n ? n : s.n };
 }
 
+/* Without blanks and line ends at its ends. */
+static inline struct str str_trim(struct str s)
+{
+    while (s.n && strchr(" \t\r\n", s.p[s.n - 1]) && s.p[s.n - 1])
+        s.n--;
+    while (s.n && strchr(" \t\r\n", s.p[0]) && s.p[0])
+        s = str_from(s, 1);
+    return s;
+}
+
 /* Offset of the first occurrence at or after `from`, or -1. An empty needle is never found. */
 static inline ssize_t str_find(struct str s, struct str needle, size_t from)
 {

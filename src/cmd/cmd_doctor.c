@@ -3,6 +3,7 @@
 #include "cmd/agent.h"
 #include "env/local.h"
 #include "rt/http.h"
+#include "rt/proc.h"
 
 #include <fcntl.h>
 #include <stdarg.h>
@@ -97,13 +98,15 @@ static bool in_path(const char *name)
 }
 
 /* What the tools make use of where it is there. */
-static void check_tools(struct report *rep, const char *box)
+static void check_tools(struct report *rep)
 {
-    cleanup(freep) char *html = box ? xasprintf("%.*s-html", (int)(strlen(box) - strlen("-box")), box) : NULL;
-    bool has_html = html && access(html, X_OK) == 0, guesses = charset_can_guess(), ctags = in_path("ctags");
+    cleanup(freep) char *html = NULL;
+    bool guesses = charset_can_guess(), ctags = in_path("ctags");
+    struct err e = {0};
+    int r = proc_beside("rein-html", &html, &e);
     const char *search = getenv("REIN_SEARCH");
 
-    line(rep, has_html ? GOOD : NOTE, "fetch", "%s", has_html ? html : "rein-html is missing: it has to lie beside rein");
+    line(rep, r < 0 ? NOTE : GOOD, "fetch", "%s", r < 0 ? e.msg : html);
     line(rep, search ? GOOD : NOTE, "search", "%s",
          search ? search : "no engine is set up: REIN_SEARCH=searxng=URL, or brave with BRAVE_API_KEY");
     line(rep, guesses ? GOOD : NOTE, "encodings", "%s",
@@ -128,7 +131,7 @@ static CO int doctor_main(struct agent *a)
     line(&rep, NOTE, "tier", "none: this rein has no box yet; commands run with your rights, so mode ask asks before each of them");
     r = env_box_path(&box, &e);
     line(&rep, r < 0 ? BAD : GOOD, "supervisor", "%s", r < 0 ? e.msg : box);
-    check_tools(&rep, box);
+    check_tools(&rep);
     r = agent_store(a, STORE_WRITE, &e);
     if (r == 0)
         r = store_measure(a->store, &z, &e);

@@ -12,15 +12,6 @@
 #define DRESS_MAX    2                  /* a string that holds an object where a list of objects is wanted */
 #define EXACT_MAX    9007199254740992.0 /* 2^53: integers below are exact as doubles */
 
-static struct str trimmed(struct str s)
-{
-    while (s.n && strchr(" \t\r\n", s.p[s.n - 1]))
-        s.n--;
-    while (s.n && strchr(" \t\r\n", s.p[0]))
-        s = str_from(s, 1);
-    return s;
-}
-
 static void note(struct buf *mended, const char *what)
 {
     if (!strstr(buf_str(mended).p, what))
@@ -67,7 +58,7 @@ static json_t *unwrap(json_t *v, const struct args_form *form, struct buf *mende
     static const char *const envelopes[] = { "arguments", "parameters", "input", "args" };
 
     for (int i = 0; i < WRAPPED_MAX && json_is_string(v); i++) {
-        struct str inner = trimmed((struct str){ json_string_value(v), json_string_length(v) });
+        struct str inner = str_trim((struct str){ json_string_value(v), json_string_length(v) });
         struct err e;
         json_t *in;
 
@@ -163,15 +154,15 @@ static json_t *dress(const json_t *s, json_t *v, struct buf *mended)
 static const char *leaked(struct str text)
 {
     static const char *const marks[][2] = {
-        { "</tool_call>", "<tool_call" }, { "</parameter>", "<parameter" }, { "</function>", "<function" }, { "</invoke>",
-        "<invoke" },
-        { "</arguments>", "<arguments" }, { "</arg_value>", "<arg_value" }, { "</function_calls>", "<function_calls" },
+        { "</tool_call>", "<tool_call" }, { "</parameter>", "<parameter" }, { "</function>", "<function" },
+        { "</invoke>", "<invoke" }, { "</arguments>", "<arguments" },
+        { "</arg_value>", "<arg_value" }, { "</function_calls>", "<function_calls" },
         { "<|im_end|>", "<|im_start|>" }, { "<|tool_call_end|>", "<|tool_call_begin|>" }, { "<|call|>", "<|start|>" },
-        { "<|eot_id|>", "<|start_header_id|>" }, { "<\xef\xbd\x9c" "tool\xe2\x96\x81" "call\xe2\x96\x81" "end\xef\xbd\x9c>",
-        "<\xef\xbd\x9ctool" },
+        { "<|eot_id|>", "<|start_header_id|>" },
+        { "<\xef\xbd\x9c" "tool\xe2\x96\x81" "call\xe2\x96\x81" "end\xef\xbd\x9c>", "<\xef\xbd\x9ctool" },
     };
 
-    text = trimmed(text);
+    text = str_trim(text);
     for (size_t i = 0; i < ARRAY_SIZE(marks); i++) {
         struct str mark = str_of(marks[i][0]);
 
@@ -201,7 +192,7 @@ static const char *leaked_in(const json_t *v)
 
 json_t *args_read(struct str text, const struct args_form *form, struct buf *mended, struct buf *say)
 {
-    struct str inner = trimmed(text);
+    struct str inner = str_trim(text);
     struct err e = {0};
     const char *mark;
     json_t *v = NULL;

@@ -305,10 +305,7 @@ const struct harness_tool *harness_tool(const struct harness *h, struct str name
     ssize_t mark = str_find(name, LIT("<"), 0);
 
     name = str_head(name, mark > 0 ? (size_t)mark : name.n);
-    while (name.n && strchr(" \t\r\n", name.p[name.n - 1]))
-        name.n--;
-    while (name.n && strchr(" \t\r\n", name.p[0]))
-        name = str_from(name, 1);
+    name = str_trim(name);
     if (name.n > prefix.n && memcmp(name.p, prefix.p, prefix.n) == 0)
         name = str_from(name, prefix.n);
     for (size_t i = 0; i < h->ntools; i++)

@@ -27,21 +27,7 @@ char *spool_path(struct local *l, const char *key)
 
 int env_box_path(char **ret, struct err *e)
 {
-    char self[PATH_MAX];
-    ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-    char *slash;
-
-    if (n < 0)
-        return err_set(e, -errno, "/proc/self/exe cannot be read: %s", strerror(errno));
-    self[n] = 0;
-    slash = strrchr(self, '/');
-    slash[1] = 0;
-    *ret = xasprintf("%srein-box", self);
-    if (access(*ret, X_OK) == 0)
-        return 0;
-    err_set(e, -ENOENT, "%s is missing: rein-box has to lie beside rein", *ret);
-    free(TAKE(*ret));
-    return -ENOENT;
+    return proc_beside("rein-box", ret, e);
 }
 
 /* The user's environment without the key, and with what keeps programs from waiting for a person. */

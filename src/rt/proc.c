@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -93,6 +94,23 @@ int proc_spawn(const struct proc_spec *spec, struct proc **ret, struct err *e)
     uv_poll_init(loop_uv(), &p->poll, pidfd);
     uv_poll_start(&p->poll, UV_READABLE, on_exit_event);
     *ret = p;
+    return 0;
+}
+
+int proc_beside(const char *name, char **ret, struct err *e)
+{
+    cleanup(freep) char *path = NULL;
+    char self[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+    if (n < 0)
+        return err_set(e, -errno, "/proc/self/exe cannot be read: %s", strerror(errno));
+    self[n] = 0;
+    strrchr(self, '/')[1] = 0;
+    path = xasprintf("%s%s", self, name);
+    if (access(path, X_OK) < 0)
+        return err_set(e, -ENOENT, "%s is missing: %s has to lie beside rein", path, name);
+    *ret = TAKE(path);
     return 0;
 }
 

@@ -20,6 +20,9 @@ struct proc_spec {
     size_t nfds;
 };
 
+/* The path of a program that belongs beside this one. -ENOENT says that it is missing. Caller frees. */
+int proc_beside(const char *name, char **ret, struct err *e);
+
 /* Starts the program in a process group of its own, with no signal blocked or ignored by rein's doing. */
 int proc_spawn(const struct proc_spec *spec, struct proc **ret, struct err *e);
 

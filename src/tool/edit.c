@@ -21,15 +21,6 @@ static struct str with_crlf(struct spans *s, struct str text)
 
 /* The near misses. */
 
-static struct str trimmed(struct str line)
-{
-    while (line.n && strchr(" \t\r\n", line.p[line.n - 1]))
-        line.n--;
-    while (line.n && (line.p[0] == ' ' || line.p[0] == '\t'))
-        line = str_from(line, 1);
-    return line;
-}
-
 static struct str next_line(struct str *text)
 {
     const char *nl = memchr(text->p, '\n', text->n);
@@ -76,7 +67,7 @@ static void add_candidates(struct buf *say, struct str file, struct str old)
     size_t lines = 0, line = 0;
 
     while (rest.n) {
-        struct str l = trimmed(next_line(&rest));
+        struct str l = str_trim(next_line(&rest));
 
         if (!first.n)
             first = l;
@@ -84,7 +75,7 @@ static void add_candidates(struct buf *say, struct str file, struct str old)
     }
     while (first.n && left.n) {
         size_t at = (size_t)(left.p - file.p);
-        struct candidate c = { alike(trimmed(next_line(&left)), first), at, ++line };
+        struct candidate c = { alike(str_trim(next_line(&left)), first), at, ++line };
 
         for (size_t i = 0; i < CANDIDATES; i++)
             if (c.score > best[i].score) {

@@ -8,7 +8,6 @@
 #include "tool/web.h"
 
 #include <fcntl.h>
-#include <limits.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -70,19 +69,6 @@ static void to_utf8(const struct web_page *p, enum content kind, struct buf *out
         charset_decode_piece(&charset, body, true, out);
 }
 
-static int helper_path(char **ret, struct err *e)
-{
-    char self[PATH_MAX];
-    ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-
-    if (n < 0)
-        return err_set(e, -errno, "/proc/self/exe cannot be read: %s", strerror(errno));
-    self[n] = 0;
-    strrchr(self, '/')[1] = 0;
-    *ret = xasprintf("%srein-html", self);
-    return access(*ret, X_OK) == 0 ? 0 : err_set(e, -ENOENT, "%s is missing: rein-html has to lie beside rein", *ret);
-}
-
 /* Gives the page to rein-html and reads what it makes of it. */
 static CO int html_to_text(const char *url, struct str html, struct buf *out, struct err *e)
 {
@@ -94,7 +80,7 @@ static CO int html_to_text(const char *url, struct str html, struct buf *out, st
     int pipe_fds[2], r;
     size_t at = 0;
 
-    r = helper_path(&path, e);
+    r = proc_beside("rein-html", &path, e);
     if (r < 0)
         return r;
     if (in < 0 || here < 0 || pipe2(pipe_fds, O_CLOEXEC) < 0)
