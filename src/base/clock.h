@@ -25,3 +25,7 @@ static inline int64_t clock_steady(void)
 {
     return clock_read(CLOCK_MONOTONIC);
 }
+
+/* The wall's time as it was at first, going on at the pace of the steady clock: for times in the log that are waited for, so that a
+ * clock that is put back does not make a wait longer. */
+int64_t clock_even(void);

@@ -260,15 +260,72 @@ static void add_tolerable(struct buf *b, struct str s)
         buf_add(b, s.p + done, s.n - done);
 }
 
+int js_parse_clean(struct str *text, struct buf *clean, json_t **ret, struct err *e)
+{
+    cleanup(buf_done) struct buf utf8 = { .max = SIZE_MAX / 4 };
+
+    if (js_parse(*text, ret, e) == 0)
+        return 0;
+    clean->max = SIZE_MAX / 4;
+    utf8_add_clean(&utf8, *text);
+    add_tolerable(clean, buf_str(&utf8));
+    *text = buf_str(clean);
+    return js_parse(*text, ret, e);
+}
+
 int js_parse_wire(struct str text, json_t **ret, struct err *e)
 {
-    cleanup(buf_done) struct buf clean = { .max = SIZE_MAX / 4 }, tolerable = { .max = SIZE_MAX / 4 };
+    cleanup(buf_done) struct buf clean = {0};
 
-    if (js_parse(text, ret, e) == 0)
-        return 0;
-    utf8_add_clean(&clean, text);
-    add_tolerable(&tolerable, buf_str(&clean));
-    return js_parse(buf_str(&tolerable), ret, e);
+    return js_parse_clean(&text, &clean, ret, e);
+}
+
+/* The end of the value that begins at `at`. */
+static size_t value_end(struct str s, size_t at)
+{
+    int depth = 0;
+
+    for (; at < s.n; at++) {
+        char c = s.p[at];
+
+        if (c == '"')
+            at = string_end(s, at + 1);
+        else if (c == '{' || c == '[')
+            depth++;
+        else if ((c == '}' || c == ']') && depth-- == 0)
+            return at;
+        else if (c == ',' && depth == 0)
+            return at;
+    }
+    return MIN(at, s.n);
+}
+
+struct str js_raw(struct str s, const char *key)
+{
+    size_t at = strcspn(s.p ? s.p : "", "{") + 1;
+
+    while (at < s.n) {
+        size_t open = at, close, end;
+        struct str name;
+
+        while (open < s.n && s.p[open] != '"')
+            open++;
+        close = string_end(s, open + 1);
+        if (close >= s.n)
+            break;
+        name = (struct str){ s.p + open + 1, close - open - 1 };
+        at = close + 1;
+        while (at < s.n && s.p[at] != ':')
+            at++;
+        at = MIN(at + 1, s.n);
+        end = value_end(s, at);
+        if (str_is(name, key))
+            return str_trim((struct str){ s.p + at, end - at });
+        if (end < s.n && s.p[end] != ',')
+            break;
+        at = end + 1;
+    }
+    return (struct str){ NULL, 0 };
 }
 
 struct str js_str(const json_t *obj, const char *key)

@@ -24,6 +24,12 @@ int js_parse(struct str text, json_t **ret, struct err *e);
  * inside a string becomes U+FFFD first, since a stream must not die of one bad character. */
 int js_parse_wire(struct str text, json_t **ret, struct err *e);
 
+/* The same, and *text becomes the text that was read in the end: itself, or what stands in `clean`. */
+int js_parse_clean(struct str *text, struct buf *clean, json_t **ret, struct err *e);
+
+/* The text of a member's value, as it was received, in an object that is known to be valid JSON; {NULL, 0} when missing. */
+struct str js_raw(struct str object, const char *key);
+
 /* Members of an object, with what to answer when they are missing or of another type. */
 struct str js_str(const json_t *obj, const char *key);           /* {NULL, 0} when missing */
 int64_t js_int(const json_t *obj, const char *key, int64_t otherwise);

@@ -52,7 +52,7 @@ static inline ssize_t str_find(struct str s, struct str needle, size_t from)
 {
     const char *at;
 
-    if (needle.n == 0 || from > s.n)
+    if (needle.n == 0 || s.n == 0 || from > s.n)
         return -1;
     at = memmem(s.p + from, s.n - from, needle.p, needle.n);
     return at ? at - s.p : -1;

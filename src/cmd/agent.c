@@ -12,16 +12,6 @@
 #include <signal.h>
 #include <unistd.h>
 
-struct service {
-    const char *name, *api, *base_url, *key_env;
-};
-
-static const struct service services[] = {
-#define SERVICE(name, api, url, key) { name, api, url, key },
-#include "cmd/providers.def"
-#undef SERVICE
-};
-
 /* The turn that a signal stops. */
 static struct {
     struct scope *turn;
@@ -85,6 +75,13 @@ int agent_main(struct invocation *in, CO int (*fn)(struct agent *a))
     if (rein_home(&a->home, &e) < 0)
         return fail(STATUS_USAGE, "%s", e.msg);
     driving.home = a->home;
+    a->said = in->opt;
+    if (config_load(a->home, &a->config, &e) < 0 || config_options(&a->config, &in->opt, &e) < 0) {
+        free(a->home);
+        config_done(&a->config);
+        return fail(STATUS_USAGE, "%s", e.msg);
+    }
+    http_use(&(struct http_tls){ in->opt.ca, in->opt.cert, in->opt.cert_key });
     if (loop_run(main_fiber, &start, on_signal) < 0)
         return fail(STATUS_FAILED, "the event loop cannot be started");
     buf_done(&a->answer);
@@ -93,6 +90,8 @@ int agent_main(struct invocation *in, CO int (*fn)(struct agent *a))
     free(a->base_url);
     free(a->model_id);
     free(a->model.name);
+    free(a->key);
+    config_done(&a->config);
     return start.status;
 }
 
@@ -114,27 +113,58 @@ CO int agent_find(struct agent *a, enum store_mode mode, const char *arg, struct
     return r < 0 ? fail(r == -ENOENT || r == -ENOTUNIQ ? STATUS_USAGE : STATUS_FAILED, "%s", e.msg) : 0;
 }
 
-static const struct service *service_of(const char *model)
+/* Whether a model takes images: what is known of it, else by its name. */
+static bool takes_images(const struct facts *facts, const char *model)
 {
-    size_t n = strcspn(model, "/");
+    static const char *const names[] = { "*gpt-4o*", "*gpt-4.1*", "*gpt-5*", "*gpt-6*", "*/o3*", "*/o4*", "*claude*", "*gemini*",
+                                         "*-vl*", "*vision*", "*llava*", "*pixtral*", "*glm-*v*", "*kimi-k2.5*", "*gemma-3*" };
 
-    for (size_t i = 0; model[n] && i < ARRAY_SIZE(services); i++)
-        if (strlen(services[i].name) == n && strncmp(services[i].name, model, n) == 0)
-            return &services[i];
-    return NULL;
+    if (facts->images || facts->no_images)
+        return facts->images;
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+        if (fnmatch(names[i], model, FNM_CASEFOLD) == 0)
+            return true;
+    return false;
 }
 
-/* What the model is called and what it speaks; `model` is PROVIDER/NAME, `api` NULL for the service's own. */
+static int find_effort(struct agent *a, const char *word, struct err *e)
+{
+    static const char *const words[EFFORTS] = { "default", "off", "low", "medium", "high", "max" };
+
+    for (size_t i = 0; word && i < EFFORTS; i++)
+        if (strcmp(words[i], word) == 0) {
+            a->model.effort = (enum effort)i;
+            return 0;
+        }
+    return word ? err_set(e, -EINVAL, "--effort takes off, low, medium, high, max or default, not '%s'", word) : 0;
+}
+
+/* What the model is called, what it speaks and what is known of it; `model` is PROVIDER/NAME or a role, `api` NULL for the
+ * service's own. */
 static int find_provider(struct agent *a, const char *model, const char *api, struct err *e)
 {
-    const struct service *service = service_of(model);
-    const char *name = service ? model + strlen(service->name) + 1 : model;
+    const struct options *opt = &a->in->opt;
+    const char *role = strchr(model, '/') ? NULL : config_role(&a->config, model), *name;
+    const struct service *service;
+    int r;
 
+    if (role)
+        model = role;
+    r = config_service(&a->config, str_head(str_of(model), strchr(model, '/') ? strcspn(model, "/") : 0), &service, e);
+    if (r < 0)
+        return r;
+    name = service ? model + strcspn(model, "/") + 1 : model;
+    a->service = service ? *service : (struct service){ .name = "custom", .api = "chat" };
+    a->model.service = service ? service : &a->service;
     if (!api)
-        api = service ? service->api : "chat";
+        api = a->model.service->api;
     a->provider = provider_find(str_of(api));
-    if (!a->provider)
-        return err_set(e, -EINVAL, "this rein does not speak '%s'; --api takes chat", api);
+    if (!a->provider) {
+        cleanup(buf_done) struct buf names = {0};
+
+        provider_names(&names);
+        return err_set(e, -EINVAL, "this rein does not speak '%s'; --api takes %s", api, names.p);
+    }
     if (a->provider->needs_url)
         http_prefetch(&a->side);        /* it loads while the store opens */
     if (!a->provider->names_file) {
@@ -146,32 +176,77 @@ static int find_provider(struct agent *a, const char *model, const char *api, st
         a->model.name = path_resolve(cwd ? cwd : "/", str_of(name));    /* it is a file, and resume may run elsewhere */
         a->model_id = xasprintf("%s/%s", api, a->model.name);
     }
+    a->model.id = a->model_id;
+    a->model.timers = (struct timers){ opt->connect_timeout, opt->first_timeout, opt->idle_timeout, opt->request_timeout };
+    r = config_facts(&a->config, a->model_id, &a->model.facts, e);
+    if (r == 0 && opt->budget_usd && !a->model.facts.price.known)
+        r = err_set(e, -EINVAL, "what %s costs is not known, so --budget-usd cannot be kept: say it in %s, models: %s: {price: "
+                    "{in: X, out: X}}, in dollars per million tokens", a->model_id, a->config.path, a->model_id);
+    if (r == 0)
+        r = find_effort(a, opt->effort, e);
+    a->images = opt->images ? strcmp(opt->images, "yes") == 0 : takes_images(&a->model.facts, a->model_id);
+    return r;
+}
+
+static int command_key(struct agent *a, const char *command, struct err *e)
+{
+    FILE *f = popen(command, "re");
+    size_t cap = 0;
+    ssize_t n = f ? getline(&a->key, &cap, f) : -1;
+    int status = f ? pclose(f) : -1;
+
+    while (n > 0 && strchr("\r\n", a->key[n - 1]))
+        a->key[--n] = 0;
+    if (status != 0 || n <= 0)
+        return err_set(e, -EINVAL, "the key for %s: the command that should print it failed or printed nothing", a->model_id);
+    a->model.key = a->key;
     return 0;
 }
 
 /* Where it is, and its key: the options first, then what the session had (NULL: nothing), then the service's row. */
-static int find_address(struct agent *a, const char *model, const char *had_url, const char *had_key_env, struct err *e)
+static int find_address(struct agent *a, const char *had_url, const char *had_key_env, struct err *e)
 {
-    const struct options *opt = &a->in->opt;
-    const struct service *service = service_of(model);
+    const struct options *opt = a->session ? &a->said : &a->in->opt;
+    const struct service *service = a->model.service;
     const char *url = opt->base_url ? opt->base_url : had_url, *key_env = opt->key_env ? opt->key_env : had_key_env;
+    const char *command = config_key_command(&a->config, service);
 
-    if (!key_env && !url && service)
+    if (!key_env && !url)
         key_env = service->key_env;         /* the service's key goes to the service's address only */
-    if (!url && service)
+    if (!url)
         url = service->base_url;
     if (a->provider->needs_url && !url)
-        return err_set(e, -EINVAL, "'%s' names no service that rein knows: give its address with --base-url", model);
-    if (key_env) {
-        a->model.key = getenv(key_env);
-        if (!a->model.key || !*a->model.key)
-            return err_set(e, -EINVAL, "the key for %s is missing: set the environment variable %s", model, key_env);
-    }
+        return err_set(e, -EINVAL, "'%s' names no service that rein knows: give its address with --base-url", a->model_id);
     a->base_url = url ? xstrdup(url) : NULL;
     a->model.base_url = a->base_url;
     a->set.base_url = opt->base_url;
     a->set.key_env = opt->key_env ? opt->key_env : had_key_env ? NULL : key_env;
-    return 0;
+    if (key_env) {
+        a->model.key = getenv(key_env);
+        if (!a->model.key || !*a->model.key)
+            return err_set(e, -EINVAL, "the key for %s is missing: set the environment variable %s", a->model_id, key_env);
+        return 0;
+    }
+    return command && (!url || url == service->base_url) ? command_key(a, command, e) : 0;
+}
+
+int agent_model(struct agent *a, struct err *e)
+{
+    const struct options *opt = &a->in->opt;
+    int r = find_provider(a, opt->model, opt->api, e);
+
+    return r < 0 ? r : find_address(a, NULL, NULL, e);
+}
+
+/* Tokens that an answer may have. Where money is counted there has to be a number, and it is said in every request. */
+static void find_longest(struct agent *a, const struct view *v)
+{
+    int64_t own = a->harness->max_output, known = a->model.facts.output;
+
+    if (!own && (a->in->opt.budget_usd || (v && v->limits.cost)))
+        a->model.max_output = known ? MIN(known, (int64_t)32000) : 16384;
+    else if (strcmp(a->provider->name, "messages") == 0)
+        a->model.max_output = known;        /* that API has no limit of its own */
 }
 
 static int find_cwd(struct agent *a, const char *dir, struct err *e)
@@ -185,7 +260,9 @@ static int find_cwd(struct agent *a, const char *dir, struct err *e)
 static struct equipment equipment(struct agent *a)
 {
     return (struct equipment){
-        .provider = a->provider, .model = &a->model, .harness = a->harness, .env = a->env,
+        .provider = a->provider, .model = &a->model, .harness = a->harness, .env = a->env, .images = a->images,
+        .longest = a->harness->max_output && a->model.max_output ? MIN(a->harness->max_output, a->model.max_output)
+                   : a->harness->max_output ? a->harness->max_output : a->model.max_output,
         .observer = { print_event, print_delta, a },
     };
 }
@@ -193,12 +270,16 @@ static struct equipment equipment(struct agent *a)
 /* Limits: the option, else (for a new session) the harness. */
 static void find_limits(struct agent *a, bool fresh)
 {
-    const struct options *opt = &a->in->opt;
+    const struct options *opt = fresh ? &a->in->opt : &a->said;
     const struct limits *own = &a->harness->limits;
 
     a->set.limits.steps = opt->max_steps ? opt->max_steps : fresh ? own->steps : 0;
     a->set.limits.tokens = opt->budget_tokens ? opt->budget_tokens : fresh ? own->tokens : 0;
     a->set.limits.seconds = opt->timeout ? opt->timeout : fresh ? own->seconds : 0;
+    a->set.limits.cost = opt->budget_usd;
+    a->set.limits.retries = opt->retries;
+    a->set.limits.backoff = opt->backoff;
+    a->set.limits.patience = (opt->patience + 999) / 1000;
 }
 
 static enum status status_of(int r)
@@ -217,21 +298,6 @@ static enum status status_of(int r)
     }
 }
 
-/* Models that take images, by their names. */
-static bool takes_images(const struct options *opt, const char *model)
-{
-    static const char *const names[] = { "*gpt-4o*", "*gpt-4.1*", "*gpt-5*", "*gpt-6*", "*/o3*", "*/o4*", "*claude*", "*gemini*",
-        "*-vl*",
-                                         "*vision*", "*llava*", "*pixtral*", "*glm-*v*", "*kimi-k2.5*", "*gemma-3*" };
-
-    if (opt->images)
-        return strcmp(opt->images, "yes") == 0;
-    for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-        if (fnmatch(names[i], model, FNM_CASEFOLD) == 0)
-            return true;
-    return false;
-}
-
 CO int agent_create(struct agent *a)
 {
     const struct options *opt = &a->in->opt;
@@ -248,9 +314,7 @@ CO int agent_create(struct agent *a)
                     "with --base-url URL --api chat for any other service. Without a key, --model builtin/apprentice repairs C "
                         "builds");
     if (r == 0)
-        r = find_provider(a, opt->model, opt->api, &e);
-    if (r == 0)
-        r = find_address(a, opt->model, NULL, NULL, &e);
+        r = agent_model(a, &e);
     if (r == 0)
         r = find_cwd(a, opt->dir, &e);
     if (r == 0)
@@ -259,11 +323,13 @@ CO int agent_create(struct agent *a)
         r = harness_load(opt->harness ? opt->harness : "coder", a->model_id, &a->harness, &e);
     if (r < 0)
         return fail(status_of(r), "%s", e.msg);
+    find_longest(a, NULL);
     find_limits(a, true);
     a->set.cwd = a->cwd;
     a->set.harness = a->harness;
     a->set.model = a->model_id;
-    a->set.images = takes_images(opt, a->model_id);
+    a->set.images = &a->images;
+    a->set.effort = opt->effort;
     a->set.api = a->provider->name;
     a->set.base_url = a->base_url;
     r = agent_store(a, STORE_WRITE, &e);
@@ -273,57 +339,104 @@ CO int agent_create(struct agent *a)
     return r < 0 ? fail(STATUS_FAILED, "%s", e.msg) : 0;
 }
 
-/* What the session's first event says, as far as it has to be known before the rest can be folded. */
+/* What a session's log says, as far as it has to be known before the rest can be folded. */
 struct recorded {
-    json_t *body;
+    json_t *first, *set;            /* bodies of its first event, and of the last that changed something */
     const char *cwd, *model, *api, *harness;
+    bool switched;                  /* the command line says another model, or another API */
 };
 
-static CO int read_recorded(struct agent *a, const struct session_row *row, struct recorded *ret, struct err *e)
+static void recorded_done(struct recorded *r)
+{
+    json_decref(r->first);
+    json_decref(r->set);
+}
+
+static CO int read_body(struct event *ev, const struct session_row *row, json_t **ret, struct err *e)
+{
+    unsigned long long seq = ev->seq;
+    int r = js_parse(ev->body, ret, e);
+
+    event_free(ev);
+    return r < 0 ? err_prefix(e, r, "session %s, event %llu: ", row->id, seq) : 0;
+}
+
+/* `upto`: the last event that counts, 0 for all. */
+static CO int read_recorded(struct agent *a, const struct session_row *row, uint64_t upto, struct recorded *ret, struct err *e)
 {
     struct event *ev;
     int r = store_first(a->store, row->key, EV_SESSION, &ev, e);
 
     if (r < 0)
         return err_prefix(e, r, "session %s: ", row->id);
-    r = js_parse(ev->body, &ret->body, e);
-    event_free(ev);
+    r = read_body(ev, row, &ret->first, e);
+    if (r == 0 && store_latest(a->store, row->key, EV_SET, upto, &ev, e) == 0)
+        r = read_body(ev, row, &ret->set, e);
     if (r < 0)
-        return err_prefix(e, r, "session %s, event 1: ", row->id);
-    ret->cwd = js_str(ret->body, "cwd").p;
-    ret->model = js_str(ret->body, "model").p;
-    ret->api = js_str(ret->body, "api").p;
-    ret->harness = js_str(json_object_get(ret->body, "harness"), "source").p;
+        return r;
+    ret->cwd = js_str(ret->first, "cwd").p;
+    ret->model = js_str(ret->set, "model").p;
+    ret->api = js_str(ret->set, "api").p;
+    if (!ret->model || !ret->api) {
+        ret->model = js_str(ret->first, "model").p;
+        ret->api = js_str(ret->first, "api").p;
+    }
+    ret->harness = js_str(json_object_get(ret->first, "harness"), "source").p;
     if (!ret->cwd || !ret->model || !ret->api || !ret->harness)
         return err_set(e, -EUCLEAN, "session %s: event 1 is incomplete", row->id);
     return 0;
 }
 
 /* Puts together what a recorded session runs with, all but its model's address. */
-static int equip_recorded(struct agent *a, const struct recorded *rec, struct err *e)
+static int equip_recorded(struct agent *a, struct recorded *rec, struct err *e)
 {
-    const struct options *opt = &a->in->opt;
-    int r = opt->mode ? policy_mode(opt->mode, e) : 0;
+    const struct options *said = &a->said;
+    const char *role = said->model ? config_role(&a->config, said->model) : NULL;
+    const char *model = role ? role : said->model ? said->model : rec->model;
+    bool other = strcmp(model, rec->model) != 0;
+    int r = said->mode ? policy_mode(said->mode, e) : 0;
 
-    if (r == 0 && ((opt->model && strcmp(opt->model, rec->model) != 0) || (opt->api && strcmp(opt->api, rec->api) != 0)))
-        r = err_set(e, -EINVAL, "the session was begun with %s (%s), and this rein cannot give its history to another model",
-                    rec->model, rec->api);
     if (r == 0)
-        r = find_provider(a, rec->model, rec->api, e);
+        r = find_provider(a, model, said->api ? said->api : other ? NULL : rec->api, e);
     if (r == 0)
         r = find_cwd(a, rec->cwd, e);
     if (r == 0)
         r = env_local(a->cwd, a->home, &a->env, e);
     if (r == 0)
-        r = harness_load(opt->harness ? opt->harness : rec->harness, rec->model, &a->harness, e);
+        r = harness_load(said->harness ? said->harness : rec->harness, a->model_id, &a->harness, e);
     if (r < 0)
         return r;
+    rec->switched = strcmp(a->model_id, rec->model) != 0 || strcmp(a->provider->name, rec->api) != 0;
     find_limits(a, false);
-    a->set.mode = opt->mode;
+    a->set.mode = said->mode;
+    a->set.model = a->model_id;
+    a->set.api = a->provider->name;
+    a->set.effort = said->effort;
+    if (!rec->switched && !said->images)
+        a->images = js_bool(rec->set, "images", js_bool(rec->first, "images", false));
+    a->set.images = &a->images;
     return 0;
 }
 
-static CO int open_recorded(struct agent *a, struct session_row *row, const struct recorded *rec)
+/* The address and the key, once the log is folded; those of another model mean nothing. */
+static int address_recorded(struct agent *a, const struct recorded *rec, struct err *e)
+{
+    struct session *s = a->session;
+    int r;
+
+    if (rec->switched) {
+        r = find_address(a, NULL, NULL, e);
+        a->set.base_url = a->base_url ? a->base_url : "";
+        a->set.key_env = a->set.key_env ? a->set.key_env : "";
+        a->set.dropped = &s->context.dropped;
+    } else {
+        r = find_address(a, s->view.base_url && *s->view.base_url ? s->view.base_url : NULL,
+                         s->view.key_env && *s->view.key_env ? s->view.key_env : NULL, e);
+    }
+    return r;
+}
+
+static CO int open_recorded(struct agent *a, struct session_row *row, struct recorded *rec)
 {
     const struct view *v;
     struct equipment with;
@@ -338,15 +451,17 @@ static CO int open_recorded(struct agent *a, struct session_row *row, const stru
     if (r < 0)
         return fail(r == -ENODATA ? STATUS_USAGE : STATUS_FAILED, "%s", e.msg);
     v = &a->session->view;
-    r = find_address(a, rec->model, v->base_url, v->key_env, &e);
+    r = address_recorded(a, rec, &e);
     if (r < 0)
         return fail(status_of(r), "%s", e.msg);
+    if (rec->switched && !a->in->opt.quiet)
+        print_switch(a, rec->model);
     if (!v->harness_hash || strcmp(hash_hex(&a->harness->hash, hex), v->harness_hash) != 0)
         a->set.harness = a->harness;        /* it is not the one of the last drive: the log says so */
     return 0;
 }
 
-static CO int fork_recorded(struct agent *a, const struct session_row *row, uint64_t seq, const struct recorded *rec)
+static CO int fork_recorded(struct agent *a, const struct session_row *row, uint64_t seq, struct recorded *rec)
 {
     struct equipment with;
     struct err e = {0};
@@ -356,14 +471,16 @@ static CO int fork_recorded(struct agent *a, const struct session_row *row, uint
         return fail(status_of(r), "%s", e.msg);
     a->set.cwd = a->cwd;
     a->set.harness = a->harness;
-    a->set.model = a->model_id;
-    a->set.api = a->provider->name;
-    a->set.base_url = a->in->opt.base_url;
-    a->set.key_env = a->in->opt.key_env;
+    a->set.base_url = rec->switched ? "" : a->said.base_url;
+    a->set.key_env = rec->switched ? "" : a->said.key_env;
     with = equipment(a);
     r = session_fork(a->store, row, seq, &with, &a->set, &a->session, &e);
     if (r == 0)
-        r = find_address(a, rec->model, a->session->view.base_url, a->session->view.key_env, &e);
+        r = address_recorded(a, rec, &e);
+    if (r == 0 && rec->switched) {
+        session_set(a->session, &a->set);
+        print_switch(a, rec->model);
+    }
     return r < 0 ? fail(status_of(r), "%s", e.msg) : 0;
 }
 
@@ -373,9 +490,9 @@ CO int agent_open(struct agent *a, struct session_row *row)
     struct err e = {0};
     int r;
 
-    r = read_recorded(a, row, &rec, &e);
+    r = read_recorded(a, row, 0, &rec, &e);
     r = r < 0 ? fail(STATUS_FAILED, "%s", e.msg) : open_recorded(a, row, &rec);
-    json_decref(rec.body);
+    recorded_done(&rec);
     session_row_done(row);
     return r;
 }
@@ -386,9 +503,9 @@ CO int agent_fork(struct agent *a, struct session_row *row, uint64_t seq)
     struct err e = {0};
     int r;
 
-    r = read_recorded(a, row, &rec, &e);
+    r = read_recorded(a, row, seq, &rec, &e);
     r = r < 0 ? fail(STATUS_FAILED, "%s", e.msg) : fork_recorded(a, row, seq, &rec);
-    json_decref(rec.body);
+    recorded_done(&rec);
     session_row_done(row);
     return r;
 }

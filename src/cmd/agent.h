@@ -1,17 +1,21 @@
 /* agent.h - what exec and resume share: putting a session together and driving it. */
 #pragma once
 
-#include "cmd/cmd.h"
+#include "cmd/config.h"
 #include "core/session.h"
 
 /* Everything a session runs with, owned. */
 struct agent {
     const struct invocation *in;
+    struct options said;            /* as the command line has them, without what the configuration adds */
     char *home;
+    struct config config;
     struct store *store;
     struct model model;
+    struct service service;         /* where none is known by name */
     struct settings set;            /* what the command line says; borrowed from below or from the options */
-    char *cwd, *base_url, *model_id;
+    char *cwd, *base_url, *model_id, *key;
+    bool images;
     struct harness *harness;
     struct env *env;
     const struct provider *provider;
@@ -29,6 +33,9 @@ CO int agent_store(struct agent *a, enum store_mode mode, struct err *e);
 /* Opens the store and finds the session that an ID (may be NULL), or --last, names. The status on failure, else 0. */
 CO int agent_find(struct agent *a, enum store_mode mode, const char *arg, struct session_row *ret);
 
+/* What the options say of the model: what it speaks, where it is, its key. No session is needed. */
+int agent_model(struct agent *a, struct err *e);
+
 /* A new session from the options, or an existing one with what the options change. The status on failure, else 0. */
 CO int agent_create(struct agent *a);
 CO int agent_open(struct agent *a, struct session_row *row);
@@ -41,6 +48,8 @@ void print_event(void *agent, const struct event *ev);
 void print_delta(void *agent, enum delta what, struct str text);
 void print_answer(struct agent *a);
 void print_waiting(struct agent *a);
+/* That another model goes on, and what of the history it is not given. */
+void print_switch(struct agent *a, const char *before);
 
 /* Runs the session until it ends or waits, prints what there is to print, and returns the exit status. */
 CO int agent_drive(struct agent *a);

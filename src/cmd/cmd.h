@@ -2,7 +2,7 @@
 #pragma once
 
 #include "base/err.h"
-#include "base/buf.h"
+#include "base/js.h"
 
 #include <stdio.h>
 
@@ -28,8 +28,9 @@ struct list {
 
 /* One member per row of src/cmd/options.c. */
 struct options {
-    const char *dir, *model, *base_url, *api, *key_env, *harness, *mode, *stats, *images;
-    int64_t max_steps, budget_tokens, timeout, older;
+    const char *dir, *model, *base_url, *api, *key_env, *harness, *mode, *stats, *images, *effort, *ca, *cert, *cert_key;
+    int64_t max_steps, budget_tokens, budget_usd, timeout, older, retries, backoff, patience;
+    int64_t connect_timeout, first_timeout, idle_timeout, request_timeout;
     bool json, last, quiet, print, help, version, dry_run;
     struct list decide, answer;
 };
@@ -58,6 +59,10 @@ extern const size_t ncommands;
 /* Sorts the command line into options and arguments. -EINVAL with a sentence. */
 int options_parse(struct options *opt, char **argv, size_t n, char **args, size_t *ret_nargs, struct err *e);
 void options_help(struct buf *out);
+
+/* Sets the option of that name, unless it was set before. -EINVAL for one that has no place in a configuration. The value is
+ * borrowed for good. */
+int options_config(struct options *opt, const char *name, const json_t *value, struct err *e);
 
 /* Prints text that others wrote so that it cannot drive a terminal. */
 void print_safe(FILE *f, struct str text);

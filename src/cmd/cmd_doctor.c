@@ -1,6 +1,6 @@
 /* cmd_doctor.c - what this machine offers rein, what is missing, and what to do about it. */
 #include "base/charset.h"
-#include "cmd/agent.h"
+#include "cmd/service.h"
 #include "env/local.h"
 #include "rt/http.h"
 #include "rt/proc.h"
@@ -13,6 +13,8 @@
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <unistd.h>
+
+#define DOCTOR_ANSWER_MS 10000
 
 enum mark { GOOD, NOTE, BAD };
 
@@ -83,6 +85,17 @@ static void check_fibers(struct report *rep)
     line(rep, maps && maps < 30000 ? NOTE : GOOD, "fibers", "at most about %ld at once (vm.max_map_count)", maps / 2);
 }
 
+static bool is_listed(const json_t *names, const char *name)
+{
+    const json_t *each;
+    size_t i;
+
+    json_array_foreach(names, i, each)
+        if (strcmp(json_string_value(each), name) == 0)
+            return true;
+    return false;
+}
+
 static bool in_path(const char *name)
 {
     cleanup(freep) char *path = xstrdup(getenv("PATH") ? getenv("PATH") : "");
@@ -115,6 +128,39 @@ static void check_tools(struct report *rep)
          ctags ? "by ctags, if it is Universal Ctags" : "ctags is missing: outlines come from the look of lines");
 }
 
+/* Whether the model can be asked: which hop on the way to it fails. */
+static CO void check_service(struct agent *a, struct report *rep)
+{
+    cleanup(asked_done) struct asked asked = {0};
+    cleanup(buf_done) struct buf text = {0};
+    struct err e = {0};
+    const char *key_env;
+    bool good;
+
+    if (!a->in->opt.model) {
+        line(rep, NOTE, "model", "none is named: rein doctor --model PROVIDER/NAME says whether it can be reached");
+        return;
+    }
+    if (agent_model(a, &e) < 0) {
+        line(rep, BAD, "model", "%s", e.msg);
+        return;
+    }
+    asked.provider = a->provider;
+    asked.model = a->model;
+    if (!a->provider->list) {
+        line(rep, GOOD, "model", "%s needs no network", a->model_id);
+        return;
+    }
+    key_env = a->in->opt.key_env ? a->in->opt.key_env : a->model.service->key_env;
+    if (!asked.model.timers.idle)
+        asked.model.timers.idle = DOCTOR_ANSWER_MS;
+    service_ask(&asked);
+    good = service_tell(&asked, key_env, &text);
+    line(rep, good ? GOOD : BAD, "model", "%s", text.p);
+    if (good && asked.listing.names && !is_listed(asked.listing.names, a->model.name))
+        line(rep, NOTE, "model", "%s is not among those that the service lists", a->model.name);
+}
+
 static CO int doctor_main(struct agent *a)
 {
     struct report rep = { .json = a->in->opt.json };
@@ -145,6 +191,7 @@ static CO int doctor_main(struct agent *a)
     line(&rep, r < 0 ? NOTE : GOOD, "workspace", "%s", r < 0 ? e.msg : cwd);
     r = http_library(&version, &e);
     line(&rep, r < 0 ? BAD : GOOD, "network", "%s", r < 0 ? e.msg : version);
+    check_service(a, &rep);
     r = harness_load(a->in->opt.harness ? a->in->opt.harness : "coder", NULL, &h, &e);
     if (r < 0)
         line(&rep, BAD, "harness", "%s", e.msg);

@@ -1,7 +1,7 @@
 /* options.c - every option, once: the flag, its help and its place come from the row. */
 #include "cmd/cmd.h"
 
-enum type { TEXT, NUMBER, SWITCH, LIST };
+enum type { TEXT, NUMBER, SECONDS, DOLLARS, SWITCH, LIST };     /* seconds are kept in ms, dollars in billionths */
 
 struct row {
     const char *flag;
@@ -13,18 +13,31 @@ struct row {
 
 #define AT(member) offsetof(struct options, member)
 
+/* Options that are about one call, and so have no place in a configuration, are at the end. */
 static const struct row rows[] = {
-    { "dir",           'C', TEXT,   AT(dir),           "DIR",   "work in this directory" },
-    { "model",         'm', TEXT,   AT(model),         "PROVIDER/NAME", "the model to ask" },
+    { "model",         'm', TEXT,   AT(model),         "PROVIDER/NAME", "the model to ask, or a role of the configuration" },
+    { "effort",        0,   TEXT,   AT(effort),        "WORD",  "how hard it thinks: off, low, medium, high, max" },
     { "base-url",      0,   TEXT,   AT(base_url),      "URL",   "where its API is" },
-    { "api",           0,   TEXT,   AT(api),           "NAME",  "what it speaks: chat" },
+    { "api",           0,   TEXT,   AT(api),           "NAME",  "what it speaks: chat, messages, responses, gemini" },
     { "key-env",       0,   TEXT,   AT(key_env),       "VAR",   "environment variable that holds its key" },
     { "harness",       0,   TEXT,   AT(harness),       "NAME|DIR", "prompts, tools and limits to run with; default coder" },
     { "mode",          0,   TEXT,   AT(mode),          "MODE",  "ask (default): what changes something is asked; open: not" },
-    { "images",        0,   TEXT,   AT(images),        "yes|no", "whether the model takes images; default: by its name" },
+    { "images",        0,   TEXT,   AT(images),        "yes|no", "whether the model takes images; default: as is known of it" },
     { "max-steps",     0,   NUMBER, AT(max_steps),     "N",     "model requests per message" },
     { "budget-tokens", 0,   NUMBER, AT(budget_tokens), "N",     "tokens of the whole session, in and out" },
+    { "budget-usd",    0,   DOLLARS, AT(budget_usd),   "X",     "dollars that the whole session may cost" },
     { "timeout",       0,   NUMBER, AT(timeout),       "S",     "seconds that this run may take" },
+    { "retries",       0,   NUMBER, AT(retries),       "N",     "how often a request that failed is made again; default 5" },
+    { "backoff",       0,   SECONDS, AT(backoff),      "S",     "wait before the first time, doubled each time; default 0.5" },
+    { "patience",      0,   SECONDS, AT(patience),     "S",     "how long a service may ask to wait; default 120" },
+    { "connect-timeout", 0, SECONDS, AT(connect_timeout), "S",  "to a connection; default 15" },
+    { "first-timeout", 0,   SECONDS, AT(first_timeout), "S",    "to the first word, twice that with signs of life; default 300" },
+    { "idle-timeout",  0,   SECONDS, AT(idle_timeout), "S",     "between words, five times that with signs of life; default 60" },
+    { "request-timeout", 0, SECONDS, AT(request_timeout), "S",  "for a whole answer; default 1800" },
+    { "ca",            0,   TEXT,   AT(ca),            "FILE",  "certificates to trust beside the system's" },
+    { "cert",          0,   TEXT,   AT(cert),          "FILE",  "certificate that this side shows" },
+    { "cert-key",      0,   TEXT,   AT(cert_key),      "FILE",  "and its key" },
+    { "dir",           'C', TEXT,   AT(dir),           "DIR",   "work in this directory" },
     { "decide",        0,   LIST,   AT(decide),        "CALL|all=WORD", "for a call in doubt: done, retry, skip or abort" },
     { "answer",        0,   LIST,   AT(answer),        "CALL|all=WORD", "for a call that waits: yes or no to an approval, words "
         "or a number to a question" },
@@ -63,6 +76,7 @@ static int set(struct options *opt, const struct row *row, const char *value, st
 {
     void *place = (char *)opt + row->offset;
     struct list *list = place;
+    double amount;
     char *end;
 
     switch (row->type) {
@@ -74,6 +88,13 @@ static int set(struct options *opt, const struct row *row, const char *value, st
         *(int64_t *)place = strtoll(value, &end, 10);
         if (errno || *end || end == value || *(int64_t *)place < 1)
             return err_set(e, -EINVAL, "--%s takes a whole number from 1 on, not '%s'", row->flag, value);
+        return 0;
+    case SECONDS:
+    case DOLLARS:
+        amount = strtod(value, &end);
+        if (*end || end == value || !(amount > 0 && amount < 1e9) || strpbrk(value, "xXnN"))
+            return err_set(e, -EINVAL, "--%s takes a number above 0, not '%s'", row->flag, value);
+        *(int64_t *)place = MAX((int64_t)(amount * (row->type == SECONDS ? 1e3 : 1e9) + .5), INT64_C(1));
         return 0;
     case LIST:
         if (list->n == LIST_MAX)
@@ -120,6 +141,26 @@ int options_parse(struct options *opt, char **argv, size_t n, char **args, size_
             return r;
     }
     return 0;
+}
+
+int options_config(struct options *opt, const char *name, const json_t *value, struct err *e)
+{
+    for (const struct row *row = rows; row->offset != AT(dir); row++) {
+        void *place = (char *)opt + row->offset;
+        char number[32];
+
+        if (strlen(row->flag) != strlen(name) || strncmp(row->flag, name, strlen(name)) != 0)
+            continue;
+        if (row->type == TEXT ? *(const char **)place != NULL : *(int64_t *)place != 0)
+            return 0;
+        if (json_is_string(value))
+            return set(opt, row, json_string_value(value), e);
+        snprintf(number, sizeof(number), "%lld", (long long)json_integer_value(value));
+        if (!json_is_integer(value) || row->type == TEXT)
+            return err_set(e, -EINVAL, "%s takes a %s", name, row->type == TEXT ? "word" : "number");
+        return set(opt, row, number, e);
+    }
+    return err_set(e, -EINVAL, "there is no setting '%s'", name);
 }
 
 void options_help(struct buf *out)

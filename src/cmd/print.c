@@ -50,6 +50,21 @@ static void end_line(const struct buf *text)
     fflush(stdout);
 }
 
+static void print_fault(const json_t *b)
+{
+    long long wait = js_int(b, "wait", 0);
+
+    if (js_bool(b, "retry", false))
+        fail(STATUS_MODEL, "%.*s; trying again in %lld.%lld s", STR(js_str(b, "why")), wait / 1000, wait / 100 % 10);
+    else
+        fail(STATUS_MODEL, "%.*s", STR(js_str(b, "why")));
+}
+
+static bool is_shown(enum kind kind)
+{
+    return kind == EV_INTENT || kind == EV_RESULT || kind == EV_FAULT || kind == EV_JOB || kind == EV_ANOMALY || kind == EV_COMPACT;
+}
+
 void print_event(void *arg, const struct event *ev)
 {
     struct agent *a = arg;
@@ -64,8 +79,7 @@ void print_event(void *arg, const struct event *ev)
         fflush(stdout);
         return;
     }
-    if (ev->kind != EV_ANSWER && (a->in->opt.quiet || (ev->kind != EV_INTENT && ev->kind != EV_RESULT && ev->kind != EV_FAULT &&
-                                                            ev->kind != EV_JOB)))
+    if (ev->kind != EV_ANSWER && (a->in->opt.quiet || !is_shown(ev->kind)))
         return;
     js_parse(ev->body, &b, NULL);
     if (ev->kind == EV_ANSWER) {
@@ -82,7 +96,9 @@ void print_event(void *arg, const struct event *ev)
         fprintf(stderr, "> job %.*s %s: %.*s\n", STR(js_str(b, "id")), js_bool(b, "runs", false) ? "runs" : "does not run",
                 STR(js_str(b, "why")));
     else if (ev->kind == EV_FAULT)
-        fail(STATUS_MODEL, "%.*s%s", STR(js_str(b, "why")), js_bool(b, "retry", false) ? "; trying again" : "");
+        print_fault(b);
+    else if (ev->kind == EV_ANOMALY || (ev->kind == EV_COMPACT && !json_object_get(b, "step")))
+        fail(STATUS_MODEL, "%.*s", STR(js_str(b, "why")));
 }
 
 static void print_lines(const char *text)
@@ -152,6 +168,17 @@ void print_waiting(struct agent *a)
     if (doubt)
         fprintf(stderr, "rein: decide with: rein resume %s --decide CALL=done (it took effect), =retry (run it again), =skip (tell "
                 "the model that nobody knows) or =abort (end the session)\n", id);
+}
+
+void print_switch(struct agent *a, const char *before)
+{
+    const struct context_dropped *d = &a->session->context.dropped;
+
+    fprintf(stderr, "rein: %s goes on in place of %s", a->model_id, before);
+    if (d->reasoning || d->images)
+        fprintf(stderr, "; it is not given the reasoning of %lld answers and %lld images", (long long)d->reasoning,
+                (long long)d->images);
+    fputc('\n', stderr);
 }
 
 void print_answer(struct agent *a)

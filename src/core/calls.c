@@ -126,6 +126,19 @@ static void put_simple(struct session *s, const struct call_view *cv, enum outco
     buf_done(&res.text);
 }
 
+/* For a call that is none: no such tool, or arguments that cannot be read. */
+static void put_unread(struct session *s, const struct call_view *cv, const char *text)
+{
+    struct result res = { .outcome = OUT_ERROR };
+
+    buf_adds(&res.text, text);
+    buf_addc(&res.facts, '{');
+    js_add_bool(&res.facts, "unread", true);
+    put_result(s, cv, &res);
+    buf_done(&res.text);
+    buf_done(&res.facts);
+}
+
 static const struct tool *tool_of(const struct session *s, const struct call_view *cv)
 {
     const struct harness_tool *ht = harness_tool(s->with.harness, str_of(cv->name));
@@ -187,7 +200,7 @@ static bool understand(struct session *s, struct call_view *cv, const struct too
         *ret_args = args_read((struct str){ cv->args, cv->args_len }, &form, mended, &say);
     }
     if (!*ret_args)
-        put_simple(s, cv, OUT_ERROR, say.p);
+        put_unread(s, cv, say.p);
     return *ret_args;
 }
 

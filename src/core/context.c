@@ -4,9 +4,9 @@
 #define NO_RESULT  "No result: rein was stopped before this call's outcome was recorded. Do not assume that it took " \
                    "effect; check before you repeat it."
 
-void context_init(struct context *c, const struct provider *p)
+void context_init(struct context *c, const struct provider *p, const struct model *m, bool images)
 {
-    *c = (struct context){ .provider = p };
+    *c = (struct context){ .provider = p, .model = m, .images = images };
     hashing_init(&c->prefix);
 }
 
@@ -14,6 +14,7 @@ static void slots_clear(struct context *c)
 {
     for (size_t i = 0; i < c->nslots; i++) {
         free(c->slots[i].id);
+        free(c->slots[i].tool);
         free(c->slots[i].image_type);
         free(c->slots[i].image);
         buf_done(&c->slots[i].text);
@@ -30,8 +31,10 @@ void context_done(struct context *c)
         free(c->blocks[i].p);
     for (size_t i = 0; i < c->nheld; i++)
         free(c->held[i]);
-    for (size_t i = 0; i < c->nresults; i++)
+    for (size_t i = 0; i < c->nresults; i++) {
         free(c->results[i].call_id);
+        free(c->results[i].tool);
+    }
     free(c->results);
     free(c->held);
     free(c->blocks);
@@ -56,26 +59,35 @@ static void append(struct context *c, struct str s)
     b->n += s.n;
 }
 
-int context_head(struct context *c, const struct model *m, const struct harness *h, const char *system)
+int context_head(struct context *c, const struct harness *h, const char *system, const char *session)
 {
     cleanup(buf_done) struct buf out = {0};
-    int r = c->provider->head(m, h, system, &out);
+    int r = c->provider->head(c->model, h, system, session, &out);
 
     if (r == 0)
         append(c, buf_str(&out));
     return r;
 }
 
-static int add_message(struct context *c, const struct msg *m)
+/* `first`: it opens a list, so no comma goes before it. */
+static int add_element(struct context *c, const struct msg *m, bool first)
 {
     cleanup(buf_done) struct buf out = {0};
+    char last = c->nblocks ? c->blocks[c->nblocks - 1].p[c->blocks[c->nblocks - 1].n - 1] : 0;
+    size_t comma = first || last == '[' ? 0 : 1;        /* some APIs have the first message open their list too */
     int r;
 
-    buf_addc(&out, ',');
-    r = c->provider->message(m, &out);
-    if (r == 0)
+    if (comma)
+        buf_addc(&out, ',');
+    r = c->provider->message(c->model, m, &out);
+    if (r == 0 && out.n > comma)
         append(c, buf_str(&out));
     return r;
+}
+
+static int add_message(struct context *c, const struct msg *m)
+{
+    return add_element(c, m, false);
 }
 
 static int add_user(struct context *c, struct str text)
@@ -83,32 +95,46 @@ static int add_user(struct context *c, struct str text)
     return add_message(c, &(struct msg){ .role = ROLE_USER, .text = text });
 }
 
-static int add_result(struct context *c, const struct context_slot *slot)
+static int add_result(struct context *c, const struct context_slot *slot, bool first)
 {
+    bool image = slot->image && c->images && c->provider->images_in_results;
     size_t at = c->bytes;
-    int r = add_message(c, &(struct msg){
+    int r = add_element(c, &(struct msg){
         .role = ROLE_TOOL,
         .call_id = str_of(slot->id),
+        .tool = str_of(slot->tool),
         .text = slot->filled ? buf_str(&slot->text) : LIT(NO_RESULT),
         .is_error = !slot->filled || slot->is_error,
-    });
+        .custom = slot->custom,
+        .image_type = image ? str_of(slot->image_type) : (struct str){0},
+        .image = image ? str_of(slot->image) : (struct str){0},
+    }, first);
 
+    c->dropped.images += slot->image && !c->images;
     if (r == 0 && slot->filled) {
         GROW(c->results, c->nresults, c->results_cap);
-        c->results[c->nresults++] = (struct context_result){ slot->seq, at, c->bytes - at, xstrdup(slot->id), slot->stays };
+        c->results[c->nresults++] = (struct context_result){ slot->seq, at, c->bytes - at, xstrdup(slot->id), xstrdup(slot->tool),
+                                                             slot->stays, slot->custom, first };
     }
     return r;
 }
 
 static int flush(struct context *c)
 {
+    const char *open = c->provider->results_open;
     int r = 0;
 
+    if (open && c->nslots) {
+        append(c, LIT(","));
+        append(c, str_of(open));
+    }
     for (size_t i = 0; i < c->nslots && r == 0; i++)
-        r = add_result(c, &c->slots[i]);
-    /* A service takes images from people only, and not between the results of one answer. */
+        r = add_result(c, &c->slots[i], open && i == 0);
+    if (open && c->nslots)
+        append(c, str_of(c->provider->results_close));
+    /* Where a service takes images from people only, they do not stand between the results of one answer. */
     for (size_t i = 0; i < c->nslots && r == 0; i++)
-        if (c->slots[i].image)
+        if (c->slots[i].image && c->images && !c->provider->images_in_results)
             r = add_message(c, &(struct msg){ .role = ROLE_USER, .text = LIT("The image that was read:"),
                                               .image_type = str_of(c->slots[i].image_type), .image = str_of(c->slots[i].image) });
     slots_clear(c);
@@ -121,23 +147,55 @@ static int flush(struct context *c)
     return r;
 }
 
+static struct str service_of(const char *id)
+{
+    return str_head(str_of(id), id ? strcspn(id, "/") : 0);
+}
+
+/* Whether what an answer brought along in its API's own form means something to the model that is asked now. Signatures and
+ * encrypted reasoning are one model's; plain text is good for a service. */
+static bool same_kind(const struct context *c, const struct view *v)
+{
+    if (v->api && strcmp(v->api, c->provider->name) != 0)
+        return false;
+    if (c->provider->sealed)
+        return !v->model || strcmp(v->model, c->model->id) == 0;
+    return !v->model || str_eq(service_of(v->model), service_of(c->model->id));
+}
+
+/* In words; an API that gives them back as they are keeps them among what it needs back. */
+static struct str reasoning_of(const json_t *b)
+{
+    const json_t *extra = json_object_get(b, "extra");
+    struct str r = js_str(b, "reasoning");
+
+    if (!r.n)
+        r = js_str(extra, "reasoning_content");
+    return r.n ? r : js_str(extra, "reasoning");
+}
+
 static int fold_answer(struct context *c, const struct view *v, const json_t *b)
 {
     cleanup(freep) struct msg_call *calls = xcalloc(v->ncalls, sizeof(*calls));
     cleanup(freep) char *extra = NULL;
     const json_t *kept = json_object_get(b, "extra");
-    struct msg m = { .role = ROLE_ASSISTANT, .text = js_str(b, "text"), .calls = calls, .ncalls = v->ncalls };
+    struct msg m = { .role = ROLE_ASSISTANT, .text = js_str(b, "text"), .reasoning = reasoning_of(b), .calls = calls,
+                     .ncalls = v->ncalls };
     int r = flush(c);
 
-    if (kept)
+    if (kept && same_kind(c, v))
         extra = json_dumps(kept, JSON_COMPACT | JSON_PRESERVE_ORDER);
+    else
+        c->dropped.reasoning += kept || m.reasoning.n;
     m.extra = str_of(extra);
     c->slots = xcalloc(v->ncalls, sizeof(*c->slots));
     for (size_t i = 0; i < v->ncalls; i++) {
         const struct call_view *call = &v->calls[i];
 
-        calls[i] = (struct msg_call){ str_of(call->id), str_of(call->name), { call->args, call->args_len } };
+        calls[i] = (struct msg_call){ str_of(call->id), str_of(call->name), { call->args, call->args_len }, call->custom };
+        c->slots[i].custom = call->custom;
         c->slots[i].id = xstrdup(call->id);
+        c->slots[i].tool = xstrdup(call->name);
         c->slots[i].stays = strcmp(call->name, "ask") == 0 || strcmp(call->name, "todo") == 0;
         c->nslots++;
     }
@@ -170,8 +228,10 @@ static int folded(const struct context *c, const struct context_result *r, const
 {
     cleanup(freep) char *text = xasprintf("[folded: %s]", outcome);
 
-    buf_addc(out, ',');
-    return c->provider->message(&(struct msg){ .role = ROLE_TOOL, .call_id = str_of(r->call_id), .text = str_of(text) }, out);
+    if (!r->first)
+        buf_addc(out, ',');
+    return c->provider->message(c->model, &(struct msg){ .role = ROLE_TOOL, .call_id = str_of(r->call_id), .tool = str_of(r->tool),
+                                                         .custom = r->custom, .text = str_of(text) }, out);
 }
 
 static bool can_fold(const struct context_result *r, uint64_t from, uint64_t to, size_t n)
@@ -188,6 +248,23 @@ size_t context_saving(const struct context *c, uint64_t from, uint64_t to, const
 
         if (folded(c, &c->results[i], outcome, &out) == 0 && can_fold(&c->results[i], from, to, out.n))
             saved += c->results[i].n - out.n;
+    }
+    return saved;
+}
+
+size_t context_squeeze(const struct context *c, uint64_t *ret_to)
+{
+    size_t saved = 0;
+
+    *ret_to = 0;
+    for (size_t i = 0; i < c->nresults && saved < c->bytes / 2; i++) {
+        const struct context_result *r = &c->results[i];
+        cleanup(buf_done) struct buf out = {0};
+
+        if (folded(c, r, CONTEXT_LEFT_OUT, &out) == 0 && can_fold(r, 0, UINT64_MAX, out.n)) {
+            saved += r->n - out.n;
+            *ret_to = MAX(*ret_to, r->seq + 1);
+        }
     }
     return saved;
 }

@@ -19,23 +19,33 @@ struct context_block {
 };
 
 struct context_slot {           /* a call that waits for its result */
-    char *id;
+    char *id, *tool;
     struct buf text;
     char *image_type, *image;   /* what goes with the result, or NULL */
     uint64_t seq;               /* of the result's event */
-    bool filled, is_error;
+    bool filled, is_error, custom;
     bool stays;                 /* a person's words, or the plan itself: never folded */
 };
 
 struct context_result {         /* a result's message, where it stands among all bytes */
     uint64_t seq;
     size_t at, n;
-    char *call_id;
+    char *call_id, *tool;
     bool stays;
+    bool custom;                /* as of its call */
+    bool first;                 /* no comma stands before it */
+};
+
+/* What of the history the model is not given, since it comes from another one. */
+struct context_dropped {
+    int64_t reasoning, images;
 };
 
 struct context {
     const struct provider *provider;
+    const struct model *model;
+    bool images;                /* the model takes them */
+    struct context_dropped dropped;
     struct context_block *blocks;
     size_t nblocks, cap;
     size_t bytes;
@@ -50,17 +60,25 @@ struct context {
     size_t last_bytes;          /* of the last request, without its closing piece */
 };
 
-void context_init(struct context *c, const struct provider *p);
+/* Both are borrowed. `images`: the model takes them. */
+void context_init(struct context *c, const struct provider *p, const struct model *m, bool images);
 void context_done(struct context *c);
 
 /* Called once, before the first fold, with what stays the same for the whole session. */
-int context_head(struct context *c, const struct model *m, const struct harness *h, const char *system);
+int context_head(struct context *c, const struct harness *h, const char *system, const char *session);
 
 /* Folds an event that view_fold() has just folded into v. */
 int context_fold(struct context *c, const struct view *v, const struct event *ev, const json_t *body);
 
 /* How many bytes fewer the context would have if the results of events between two seqs said `outcome` instead. */
 size_t context_saving(const struct context *c, uint64_t from, uint64_t to, const char *outcome);
+
+/* What results would say that are left out because the conversation is longer than the model takes. */
+#define CONTEXT_LEFT_OUT "left out, since the conversation had grown too long. Call the tool again if it matters."
+
+/* The eldest results that have to go for the context to lose half of its bytes, or as much as there is: those of events before
+ * *ret_to. How many bytes that saves. */
+size_t context_squeeze(const struct context *c, uint64_t *ret_to);
 
 /* Makes the next request: its pieces, size, SHA-256, and how many of its bytes the last one had already. The pieces are
  * valid until the context changes. */

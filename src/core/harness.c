@@ -129,6 +129,7 @@ static int read_tool(const struct folder *f, struct str name, struct harness_too
     const struct file *file = folder_find(f, path);
     cleanup(json_unrefp) json_t *in = NULL, *out = json_object();
     static const char *const keys[] = { "description", "parameters" };
+    ssize_t at;
     int r;
 
     ret->tool = tool_find(name);
@@ -154,6 +155,10 @@ static int read_tool(const struct folder *f, struct str name, struct harness_too
     if (r < 0)
         return err_prefix(e, r, "%s: ", path);
     ret->json = json_dumps(out, JSON_COMPACT | JSON_PRESERVE_ORDER);
+    at = str_find(str_of(ret->json), LIT(",\"parameters\":"), 0);      /* inside a string its quotes would be escaped */
+    ret->about = (struct str){ ret->json + 1, (size_t)at - 1 };
+    ret->parameters = str_from(str_of(ret->json), (size_t)at + strlen(",\"parameters\":"));
+    ret->parameters.n--;
     return 0;
 }
 

@@ -20,6 +20,7 @@ struct harness_tool {
     const struct tool *tool;
     json_t *schema;             /* of its parameters: an object, of keywords that are checked */
     char *json;                 /* {"name":...,"description":...,"parameters":...}, one line */
+    struct str about, parameters;       /* its parts: the members name and description, and the value of parameters */
 };
 
 struct harness {

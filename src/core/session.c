@@ -16,7 +16,7 @@ static int begin_context(struct session *s, const struct event *first)
 {
     cleanup(freep) char *system = harness_system(s->with.harness, s->view.cwd, first->time);
 
-    return context_head(&s->context, s->with.model, s->with.harness, system);
+    return context_head(&s->context, s->with.harness, system, s->log.row.id);
 }
 
 static int fold(void *arg, struct event *ev, struct err *e)
@@ -62,9 +62,27 @@ static struct session *session_new(struct store *store, struct session_row *row,
     s->log.durable = with->observer.event;
     s->log.durable_arg = with->observer.arg;
     s->with = *with;
-    context_init(&s->context, with->provider);
-    s->view.started = clock_wall();
+    context_init(&s->context, with->provider, with->model, with->images);
+    s->view.started = clock_even();
     return s;
+}
+
+#define LIMITS(X) X(steps) X(tokens) X(seconds) X(cost) X(retries) X(backoff) X(patience)
+
+static void add_limits(struct buf *b, const struct limits *l)
+{
+    struct buf list = {0};
+
+    buf_addc(&list, '{');
+#define X(name)                                                                                 \
+    if (l->name)                                                                                \
+        js_add_int(&list, #name, l->name);
+    LIMITS(X)
+#undef X
+    buf_addc(&list, '}');
+    if (list.n > 2)
+        js_add_raw(b, "limits", buf_str(&list));
+    buf_done(&list);
 }
 
 static void add_settings(struct buf *b, const struct settings *set)
@@ -78,8 +96,16 @@ static void add_settings(struct buf *b, const struct settings *set)
     js_add_text(b, "api", set->api);
     js_add_text(b, "base_url", set->base_url);
     js_add_text(b, "key_env", set->key_env);
+    js_add_text(b, "effort", set->effort);
     if (set->images)
-        js_add_bool(b, "images", true);
+        js_add_bool(b, "images", *set->images);
+    if (set->dropped) {
+        js_key(b, "dropped");
+        buf_addc(b, '{');
+        js_add_int(b, "reasoning", set->dropped->reasoning);
+        js_add_int(b, "images", set->dropped->images);
+        buf_addc(b, '}');
+    }
     if (set->harness) {
         js_key(b, "harness");
         buf_addc(b, '{');
@@ -89,17 +115,7 @@ static void add_settings(struct buf *b, const struct settings *set)
         js_add_text(b, "hash", hash_hex(&set->harness->hash, hex));
         buf_addc(b, '}');
     }
-    if (set->limits.steps || set->limits.tokens || set->limits.seconds) {
-        js_key(b, "limits");
-        buf_addc(b, '{');
-        if (set->limits.steps)
-            js_add_int(b, "steps", set->limits.steps);
-        if (set->limits.tokens)
-            js_add_int(b, "tokens", set->limits.tokens);
-        if (set->limits.seconds)
-            js_add_int(b, "seconds", set->limits.seconds);
-        buf_addc(b, '}');
-    }
+    add_limits(b, &set->limits);
 }
 
 /* The first event that a session writes itself. */
@@ -173,10 +189,13 @@ CO int session_fork(struct store *store, const struct session_row *parent, uint6
         full.base_url = s->view.base_url;
     if (!full.key_env)
         full.key_env = s->view.key_env;
-    full.images = s->view.images;
-    full.limits.steps = set->limits.steps ? set->limits.steps : s->view.limits.steps;
-    full.limits.tokens = set->limits.tokens ? set->limits.tokens : s->view.limits.tokens;
-    full.limits.seconds = set->limits.seconds ? set->limits.seconds : s->view.limits.seconds;
+    if (!full.effort)
+        full.effort = s->view.effort;
+    if (!full.images)
+        full.images = &s->view.images;
+#define X(name) full.limits.name = set->limits.name ? set->limits.name : s->view.limits.name;
+    LIMITS(X)
+#undef X
     put_session(s, &full, parent, seq);
     *ret = TAKE(s);
     return 0;

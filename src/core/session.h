@@ -17,15 +17,18 @@ struct equipment {
     const struct model *model;
     const struct harness *harness;
     struct env *env;
+    bool images;                /* the model takes them */
+    int64_t longest;            /* tokens that an answer may have; 0: nobody knows */
     struct observer observer;
 };
 
 /* What a new session is told, and what a `set` event may change: NULL and 0 say nothing. */
 struct settings {
-    const char *cwd, *mode, *model, *api, *base_url, *key_env;
+    const char *cwd, *mode, *model, *api, *base_url, *key_env, *effort;
     const struct harness *harness;
     struct limits limits;
-    bool images;                /* the model takes them; said once, when the session is made */
+    const bool *images;         /* the model takes them, or not */
+    const struct context_dropped *dropped;      /* of the history, which comes from another model; or NULL */
 };
 
 struct session {

@@ -50,6 +50,7 @@ static const char *const statement_sql[ST_MAX] = {
                 " FROM event e LEFT JOIN blob b ON b.hash = e.blob WHERE e.key BETWEEN ?1 AND ?2"
     [ST_LOAD] = "SELECT " COLUMNS " ORDER BY e.key",
     [ST_FIRST] = "SELECT " COLUMNS " AND e.kind = ?3 ORDER BY e.key LIMIT 1",
+    [ST_LATEST] = "SELECT " COLUMNS " AND e.kind = ?3 ORDER BY e.key DESC LIMIT 1",
     [ST_LAST] = "SELECT " COLUMNS " ORDER BY e.key DESC LIMIT 1",
     [ST_PARENT] = "SELECT parent, parent_seq FROM session WHERE key = ?1",
 };

@@ -78,6 +78,8 @@ CO ssize_t store_load(struct store *s, int64_t key, uint64_t from, struct event 
 /* The session's own first event of a kind, and its last of all; what it shares with a parent is not looked at. -ENOENT. */
 CO int store_first(struct store *s, int64_t key, enum kind kind, struct event **ret, struct err *e);
 CO int store_last(struct store *s, int64_t key, struct event **ret, struct err *e);
+/* The last one of a kind, among those up to `upto` (0: all). */
+CO int store_latest(struct store *s, int64_t key, enum kind kind, uint64_t upto, struct event **ret, struct err *e);
 
 struct store_sizes {
     int64_t sessions, events;

@@ -11,7 +11,8 @@
 #define EVENT_KEY(session, seq) ((session) << 32 | (int64_t)(seq))
 
 enum statement {
-    ST_BEGIN, ST_COMMIT, ST_ROLLBACK, ST_EPOCH, ST_TOP, ST_INSERT, ST_BLOB, ST_LOAD, ST_FIRST, ST_LAST, ST_PARENT, ST_MAX,
+    ST_BEGIN, ST_COMMIT, ST_ROLLBACK, ST_EPOCH, ST_TOP, ST_INSERT, ST_BLOB, ST_LOAD, ST_FIRST, ST_LATEST, ST_LAST, ST_PARENT,
+    ST_MAX,
 };
 
 /* Something for the thread to do. */

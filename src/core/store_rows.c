@@ -329,9 +329,9 @@ CO void store_release(struct store *s, const struct lease *l)
 
 struct load {
     int64_t key;
-    uint64_t from;
+    uint64_t from, upto;                /* upto: ST_LATEST; 0: no end */
     enum statement which;
-    enum kind kind;                     /* ST_FIRST */
+    enum kind kind;                     /* ST_FIRST, ST_LATEST */
     struct event **evs;
     size_t n, max;
 };
@@ -393,7 +393,7 @@ static int load_rows(struct store *s, struct op *op, int64_t key, uint64_t from,
     if (st) {
         sqlite3_bind_int64(st, 1, EVENT_KEY(key, from));
         sqlite3_bind_int64(st, 2, EVENT_KEY(key, upto));
-        if (l->which == ST_FIRST)
+        if (l->which == ST_FIRST || l->which == ST_LATEST)
             sqlite3_bind_int(st, 3, (int)l->kind);
         while (l->n < l->max && (r = sqlite3_step(st)) == SQLITE_ROW) {
             bad = read_event(s, st, &l->evs[l->n], &op->e);
@@ -412,7 +412,7 @@ static int load_rows(struct store *s, struct op *op, int64_t key, uint64_t from,
 static int load_run(struct store *s, struct op *op)
 {
     struct load *l = op->arg;
-    uint64_t upto = UINT32_MAX;
+    uint64_t upto = l->upto ? l->upto : UINT32_MAX;
     int r = store_sync_log(s, &op->e);
 
     if (r < 0)
@@ -422,7 +422,7 @@ static int load_run(struct store *s, struct op *op)
         int64_t key = l->which == ST_LOAD ? row_of(s, l->key, from, &upto) : l->key;
 
         r = load_rows(s, op, key, from, upto);
-    } while (r == 0 && upto != UINT32_MAX && l->from + l->n == upto + 1 && l->n < l->max);
+    } while (r == 0 && l->which == ST_LOAD && upto != UINT32_MAX && l->from + l->n == upto + 1 && l->n < l->max);
     if (r < 0)
         while (l->n)
             event_free(l->evs[--l->n]);
@@ -463,6 +463,13 @@ static CO int load_single(struct store *s, struct load *l, struct event **ret, s
 CO int store_first(struct store *s, int64_t key, enum kind kind, struct event **ret, struct err *e)
 {
     struct load l = { .key = key, .which = ST_FIRST, .kind = kind };
+
+    return load_single(s, &l, ret, e);
+}
+
+CO int store_latest(struct store *s, int64_t key, enum kind kind, uint64_t upto, struct event **ret, struct err *e)
+{
+    struct load l = { .key = key, .which = ST_LATEST, .kind = kind, .upto = upto };
 
     return load_single(s, &l, ret, e);
 }

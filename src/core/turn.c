@@ -15,23 +15,24 @@
 
 #include "base/clock.h"
 #include "base/utf8.h"
-#include "core/budget.h"
 #include "core/calls.h"
 #include "core/jobs.h"
+#include "core/retry.h"
 
 #include <stdio.h>
+#include <sys/random.h>
 
-#define RETRIES         1
-#define BACKOFF_MS      1000
-#define RETRY_AFTER_MAX 120000          /* ms; a service that wants more is reported instead */
 #define PARTIAL_MAX     ((size_t)64 << 10)
+#define PAUSES_MAX      20              /* answers in a row that a service breaks off to be asked to go on */
+#define UNREAD_MAX      3               /* answers in a row of whose calls none could be read */
+#define TRUNCATED_RATIO 16              /* bytes per counted token from which on a request was not read to its end */
 
 static struct step end(enum end_state how, const char *why)
 {
     return (struct step){ .kind = STEP_END, .end = how, .why = why };
 }
 
-struct step turn_next(const struct view *v, int64_t now)
+struct step turn_next(const struct view *v, const struct reserve *reserve, int64_t now)
 {
     const char *limit;
 
@@ -63,17 +64,26 @@ struct step turn_next(const struct view *v, int64_t now)
     }
     if (!v->user_seq)
         return (struct step){ .kind = STEP_IDLE };
-    if (v->faults && (v->fault_final || v->faults > RETRIES))
+    if (v->overflow && !v->squeezed)
+        return (struct step){ .kind = STEP_SQUEEZE };
+    if (v->faults && v->fault_final)
         return end(END_UNREACHABLE, v->fault_why);
-    limit = budget_reached(v, now);
+    if (v->unread >= UNREAD_MAX)
+        return end(END_GUARD, "three answers in a row made only calls that cannot be read");
+    if (v->pauses > PAUSES_MAX)
+        return end(END_GUARD, "the service paused its answer again and again");
+    limit = budget_reached(v, reserve, now);
     if (limit)
         return end(END_BUDGET, limit);
+    /* A wait of another life, whose clock was set otherwise, is not longer than it was. */
     if (v->faults && now < v->retry_at)
-        return (struct step){ .kind = STEP_SLEEP, .until = v->retry_at };
+        return (struct step){ .kind = STEP_SLEEP, .until = v->retry_wait ? MIN(v->retry_at, now + v->retry_wait * NS_PER_MS)
+                                                                               : v->retry_at };
     return (struct step){ .kind = STEP_MODEL };
 }
 
-static uint64_t put_request(struct session *s, const struct request *rq, const struct hash *hash, size_t repeated)
+static uint64_t put_request(struct session *s, const struct request *rq, const struct hash *hash, size_t repeated,
+                            const struct reserve *reserve)
 {
     struct buf body = {0};
     char hex[HASH_HEX];
@@ -83,50 +93,81 @@ static uint64_t put_request(struct session *s, const struct request *rq, const s
     js_add_int(&body, "bytes", (int64_t)rq->bytes);
     js_add_int(&body, "repeated", (int64_t)repeated);
     js_add_text(&body, "hash", hash_hex(hash, hex));
-    js_add_int(&body, "reserve", budget_reserve(&s->view));
+    js_add_int(&body, "reserve", reserve->tokens);
+    if (reserve->cost)
+        js_add_int(&body, "reserve_cost", reserve->cost);
     buf_addc(&body, '}');
     return session_put(s, EV_REQUEST, s->view.seq, FROM_SYSTEM, &body);
 }
 
-static void put_fault(struct session *s, uint64_t cause, int r, const struct fault *f, struct str partial)
+static const char *fault_class(int r, const struct fault *f)
 {
-    const char *kind = r == -ECANCELED ? "cancelled" : f->status ? "http" : r == -EPROTO || r == -E2BIG ? "protocol" : "network";
-    int64_t wait = f->wait_ms >= 0 ? f->wait_ms : BACKOFF_MS;
-    bool retry = f->retry && r != -ECANCELED && wait <= RETRY_AFTER_MAX;
-    struct buf body = {0};
+    return r == -ECANCELED ? "cancelled" : f->overflow ? "overflow" : f->limited ? "limit" : f->status ? "http" :
+           r == -ETIMEDOUT ? "timeout" : r == -EPROTO || r == -E2BIG || r == -EREMOTEIO ? "protocol" : "network";
+}
 
+static void put_fault(struct session *s, uint64_t cause, int r, const struct fault *f, struct str partial,
+                      const struct reserve *reserve)
+{
+    struct retry retry = {0};
+    int64_t cost = f->charged ? budget_wasted(&s->with.model->facts.price, reserve, partial.n) : 0;
+    struct buf body = {0};
+    uint32_t chance;
+
+    if (getrandom(&chance, sizeof(chance), 0) != sizeof(chance))
+        chance = (uint32_t)clock_steady();
+    if (r != -ECANCELED)
+        retry = retry_judge(&s->view.limits, f, s->view.faults, chance);
     buf_addc(&body, '{');
-    js_add_text(&body, "class", kind);
+    js_add_text(&body, "class", fault_class(r, f));
     if (f->status)
         js_add_int(&body, "status", f->status);
-    js_add_bool(&body, "retry", retry);
-    if (retry)
-        js_add_int(&body, "retry_at", clock_wall() + wait * NS_PER_MS);
+    js_add_bool(&body, "retry", retry.again);
+    if (f->wait_ms >= 0)
+        js_add_int(&body, "asked", f->wait_ms);
+    if (retry.again) {
+        js_add_int(&body, "wait", retry.wait_ms);
+        js_add_int(&body, "jitter", retry.jitter);
+        js_add_int(&body, "retry_at", clock_even() + retry.wait_ms * NS_PER_MS);
+    }
     js_add_text(&body, "why", r == -ECANCELED ? "stopped while the model was answering" : f->e.msg);
+    if (cost)
+        js_add_int(&body, "cost", cost);
     if (partial.n)
         js_add_str(&body, "partial", str_head(partial, utf8_cut(partial, PARTIAL_MAX)));
     buf_addc(&body, '}');
     session_put(s, EV_FAULT, cause, FROM_SYSTEM, &body);
 }
 
-/* What the provider did not count is estimated, and marked. */
+/* What the provider did not count, or counted so that it cannot be true, is estimated and marked. */
 static struct usage usage_of(const struct answer *a, const struct request *rq)
 {
-    int64_t out = (int64_t)(a->text.n + a->extra.n);
+    struct usage u = a->usage;
+    int64_t out = (int64_t)(a->text.n + MAX(a->extra.n, a->reasoning.n));
 
-    if (a->has_usage)
-        return a->usage;
     for (size_t i = 0; i < a->ncalls; i++)
         out += (int64_t)a->calls[i].args.n;
-    return (struct usage){ .in = (int64_t)rq->bytes / 4, .out = out / 4, .estimated = true };
+    u.estimated = !a->has_usage || u.in <= 0 || u.out < 0 || (u.out == 0 && out) || u.cached < 0 || u.written < 0 ||
+                  u.cached + u.written > u.in;
+    if (!u.estimated)
+        return u;
+    if (!a->has_usage || u.in <= 0)
+        u.in = (int64_t)rq->bytes / 4;
+    if (!a->has_usage || u.out <= 0)
+        u.out = out / 4;
+    u.cached = u.written = 0;           /* the dearer reading */
+    u.reasoning = MIN(MAX(u.reasoning, INT64_C(0)), u.out);
+    return u;
 }
 
-static void answer_body(struct buf *body, const struct answer *a, const struct request *rq, int64_t ms)
+static void answer_body(struct buf *body, const struct session *s, const struct answer *a, const struct usage *u, int64_t ms)
 {
-    struct usage u = usage_of(a, rq);
+    int64_t cost = budget_cost(&s->with.model->facts.price, u);
 
     buf_addc(body, '{');
     js_add_str(body, "text", buf_str(&a->text));
+    if (a->reasoning.n)
+        js_add_str(body, "reasoning", buf_str(&a->reasoning));
     if (a->extra.n)
         js_add_raw(body, "extra", buf_str(&a->extra));
     js_key(body, "calls");
@@ -137,20 +178,47 @@ static void answer_body(struct buf *body, const struct answer *a, const struct r
             js_add_str(body, "id", buf_str(&a->calls[i].id));
         js_add_str(body, "name", buf_str(&a->calls[i].name));
         js_add_str(body, "args", buf_str(&a->calls[i].args));
+        if (a->calls[i].custom)
+            js_add_bool(body, "custom", true);
         buf_addc(body, '}');
     }
     buf_addc(body, ']');
     js_add_text(body, "finish", a->finish);
     js_key(body, "usage");
     buf_addc(body, '{');
-    js_add_int(body, "in", u.in);
-    js_add_int(body, "out", u.out);
-    js_add_int(body, "cached", u.cached);
-    js_add_bool(body, "estimated", u.estimated);
+    js_add_int(body, "in", u->in);
+    js_add_int(body, "out", u->out);
+    js_add_int(body, "cached", u->cached);
+    if (u->written)
+        js_add_int(body, "written", u->written);
+    if (u->reasoning)
+        js_add_int(body, "reasoning", u->reasoning);
+    js_add_bool(body, "estimated", u->estimated);
     buf_addc(body, '}');
+    if (cost)
+        js_add_int(body, "cost", cost);
     js_add_text(body, "model", a->model);
     js_add_int(body, "ms", ms);
     buf_addc(body, '}');
+}
+
+/* Some servers cut a request that is longer than they have room for, and answer what is left. */
+static void check_truncated(struct session *s, const struct request *rq, const struct usage *u, uint64_t cause)
+{
+    bool fewer = s->view.last_in && !s->view.shortened && u->in < s->view.last_in;
+    struct buf body = {0};
+
+    if (u->estimated || (!fewer && u->in * TRUNCATED_RATIO >= (int64_t)rq->bytes))
+        return;
+    buf_addc(&body, '{');
+    js_add_text(&body, "what", "truncated");
+    js_add_text(&body, "why", "the service counted fewer tokens than it was sent: it may have cut off the beginning of the "
+                              "conversation. Give the model a larger context there, or choose another one");
+    js_add_int(&body, "bytes", (int64_t)rq->bytes);
+    js_add_int(&body, "tokens", u->in);
+    js_add_int(&body, "before", s->view.last_in);
+    buf_addc(&body, '}');
+    session_put(s, EV_ANOMALY, cause, FROM_SYSTEM, &body);
 }
 
 static void forward(void *arg, enum delta what, struct str text)
@@ -191,14 +259,21 @@ static void fold_steps(struct session *s)
     }
 }
 
+static struct reserve reserve_of(const struct session *s)
+{
+    return budget_reserve(&s->view, s->with.model, s->with.longest, s->context.bytes);
+}
+
 static CO int step_model(struct session *s, struct err *e)
 {
     cleanup(answer_done) struct answer a = {0};
-    struct request rq = { .model = s->with.model, .answers = s->view.answers };
+    struct request rq = { .model = s->with.model, .harness = s->with.harness, .answers = s->view.answers };
     struct sink sink = { forward, s };
     struct fault f = { .wait_ms = -1 };
     struct buf body = { .max = EVENT_BODY_MAX };
+    struct reserve reserve = reserve_of(s);
     int64_t began = clock_steady();
+    struct usage usage;
     struct hash hash;
     size_t repeated;
     uint64_t seq;
@@ -206,7 +281,7 @@ static CO int step_model(struct session *s, struct err *e)
 
     fold_steps(s);
     context_request(&s->context, &rq, &hash, &repeated);
-    seq = put_request(s, &rq, &hash, repeated);
+    seq = put_request(s, &rq, &hash, repeated, &reserve);
     r = session_commit(s, e);
     if (r < 0)
         return r;
@@ -214,17 +289,43 @@ static CO int step_model(struct session *s, struct err *e)
 
     r = s->with.provider->run(&rq, &sink, &a, &f);
     if (r == 0) {
-        answer_body(&body, &a, &rq, (clock_steady() - began) / NS_PER_MS);
+        usage = usage_of(&a, &rq);
+        answer_body(&body, s, &a, &usage, (clock_steady() - began) / NS_PER_MS);
         r = buf_err(&body);
-        if (r < 0)
+        if (r < 0) {
             err_set(&f.e, r, "the answer is larger than an event may be (%zu KiB)", EVENT_BODY_MAX >> 10);
+            f.charged = true;
+        }
     }
-    if (r == 0)
+    if (r == 0) {
+        check_truncated(s, &rq, &usage, seq);
         session_put(s, EV_ANSWER, seq, FROM_MODEL, &body);
-    else
-        put_fault(s, seq, r, &f, buf_str(&a.text));
+    } else {
+        put_fault(s, seq, r, &f, buf_str(&a.text), &reserve);
+    }
     buf_done(&body);
     return r == -ECANCELED ? r : 0;
+}
+
+/* The request is longer than the model takes: the eldest results go, once. */
+static void step_squeeze(struct session *s)
+{
+    uint64_t to;
+    size_t saved = context_squeeze(&s->context, &to);
+    struct buf body = {0};
+
+    if (saved < s->context.bytes / 20)
+        saved = to = 0;                 /* that would not help, and is not done */
+    buf_addc(&body, '{');
+    js_add_text(&body, "why", saved ? "the request is longer than the model takes"
+                                     : "the request is longer than the model takes, and nothing can be left out of it");
+    js_add_text(&body, "outcome", CONTEXT_LEFT_OUT);
+    js_add_int(&body, "from", 0);
+    js_add_int(&body, "to", (int64_t)to);
+    js_add_int(&body, "before", (int64_t)s->context.bytes);
+    js_add_int(&body, "after", (int64_t)(s->context.bytes - saved));
+    buf_addc(&body, '}');
+    session_put(s, EV_COMPACT, s->view.seq, FROM_SYSTEM, &body);
 }
 
 static CO int step_end(struct session *s, enum end_state how, const char *why, struct err *e)
@@ -242,6 +343,8 @@ static CO int step_end(struct session *s, enum end_state how, const char *why, s
     js_add_int(&body, "tokens_in", v->used.in);
     js_add_int(&body, "tokens_out", v->used.out);
     js_add_int(&body, "tokens_cached", v->used.cached);
+    if (v->cost)
+        js_add_int(&body, "cost", v->cost);
     js_add_bool(&body, "estimated", v->used.estimated);
     buf_addc(&body, '}');
     session_put(s, EV_END, v->seq, FROM_SYSTEM, &body);
@@ -265,7 +368,7 @@ CO int turn_recover(struct session *s, struct err *e)
 {
     int r = jobs_take_up(s);
 
-    return r == 0 && turn_next(&s->view, clock_wall()).kind == STEP_RECOVER ? calls_recover(s, e) : r;
+    return r == 0 && turn_next(&s->view, &(struct reserve){0}, clock_even()).kind == STEP_RECOVER ? calls_recover(s, e) : r;
 }
 
 CO int turn_run(struct session *s, struct err *e)
@@ -273,12 +376,16 @@ CO int turn_run(struct session *s, struct err *e)
     int r = 0;
 
     while (r == 0) {
-        int64_t now = clock_wall();
-        struct step next = turn_next(&s->view, now);
+        int64_t now = clock_even();
+        struct reserve reserve = reserve_of(s);
+        struct step next = turn_next(&s->view, &reserve, now);
 
         switch (next.kind) {
         case STEP_MODEL:
             r = step_model(s, e);
+            break;
+        case STEP_SQUEEZE:
+            step_squeeze(s);
             break;
         case STEP_CALLS:
             r = calls_run(s, e);

@@ -1,10 +1,12 @@
 /* turn.h - the agent loop. */
 #pragma once
 
+#include "core/budget.h"
 #include "core/session.h"
 
 enum step_kind {
     STEP_MODEL,             /* ask the model */
+    STEP_SQUEEZE,           /* leave something out: the request is longer than the model takes */
     STEP_CALLS,             /* run or refuse calls, or ask about them */
     STEP_RECOVER,           /* find out what became of calls of an earlier life */
     STEP_SLEEP,             /* until a time */
@@ -20,8 +22,8 @@ struct step {
     const char *why;        /* STEP_END; borrowed from the view */
 };
 
-/* What comes next, from nothing but the folded log and the time. */
-struct step turn_next(const struct view *v, int64_t now);
+/* What comes next, from nothing but the folded log, what the next request may cost, and the time (clock_even). */
+struct step turn_next(const struct view *v, const struct reserve *r, int64_t now);
 
 /* Takes up the jobs and finds out what became of the calls of an earlier life, without going on: so that a person's word on a call
  * in doubt may come with the same command that finds it. */

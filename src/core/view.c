@@ -100,6 +100,7 @@ void view_done(struct view *v)
     free(v->api);
     free(v->base_url);
     free(v->key_env);
+    free(v->effort);
     free(v->end_why);
     free(v->fault_why);
     *v = (struct view){0};
@@ -284,9 +285,21 @@ static void reopen(struct view *v)
     clear(&v->end_why);
     v->aborted = false;
     v->faults = 0;
-    v->fault_final = false;
-    v->retry_at = 0;
+    v->fault_final = v->overflow = v->squeezed = false;
+    v->retry_at = v->retry_wait = 0;
     clear(&v->fault_why);
+}
+
+/* What was set aside for a request that never got an answer is spent: nobody knows better. */
+static void charge(struct view *v)
+{
+    if (!v->in_flight)
+        return;
+    v->in_flight = false;
+    v->cost += v->set_aside;
+    v->used.in += v->set_aside_tokens;
+    v->used.estimated = true;
+    v->set_aside = v->set_aside_tokens = 0;
 }
 
 static void fold_settings(struct view *v, const json_t *b)
@@ -299,7 +312,10 @@ static void fold_settings(struct view *v, const json_t *b)
     put(&v->cwd, js_str(b, "cwd"));
     v->images = js_bool(b, "images", v->images);
     put(&v->mode, js_str(b, "mode"));
+    if (js_str(b, "model").p && !str_is(js_str(b, "model"), v->model ? v->model : ""))
+        v->shortened = true;            /* another one counts otherwise */
     put(&v->model, js_str(b, "model"));
+    put(&v->effort, js_str(b, "effort"));
     put(&v->api, js_str(b, "api"));
     put(&v->base_url, js_str(b, "base_url"));
     put(&v->key_env, js_str(b, "key_env"));
@@ -311,6 +327,10 @@ static void fold_settings(struct view *v, const json_t *b)
         v->limits.steps = js_int(limits, "steps", v->limits.steps);
         v->limits.tokens = js_int(limits, "tokens", v->limits.tokens);
         v->limits.seconds = js_int(limits, "seconds", v->limits.seconds);
+        v->limits.cost = js_int(limits, "cost", v->limits.cost);
+        v->limits.retries = js_int(limits, "retries", v->limits.retries);
+        v->limits.backoff = js_int(limits, "backoff", v->limits.backoff);
+        v->limits.patience = js_int(limits, "patience", v->limits.patience);
     }
 }
 
@@ -331,18 +351,26 @@ static void fold_answer(struct view *v, const struct event *ev, const json_t *b)
     struct str finish = js_str(b, "finish");
     size_t i;
 
+    if (!json_array_size(calls))
+        v->unread = 0;
     calls_clear(v);
     v->answer_seq = ev->seq;
     v->in_flight = false;
     v->answers++;
     v->cut = str_is(finish, "length");
     v->refused = str_is(finish, "content_filter");
-    v->answered = json_array_size(calls) == 0;
+    v->pauses = str_is(finish, "pause") && json_array_size(calls) == 0 ? v->pauses + 1 : 0;
+    v->answered = json_array_size(calls) == 0 && !v->pauses;
     v->empty = v->answered && js_str(b, "text").n == 0;
     reopen(v);
+    v->shortened = false;
+    v->set_aside = v->set_aside_tokens = 0;
+    v->cost += js_int(b, "cost", 0);
     v->used.in += js_int(usage, "in", 0);
     v->used.out += js_int(usage, "out", 0);
     v->used.cached += js_int(usage, "cached", 0);
+    v->used.written += js_int(usage, "written", 0);
+    v->used.reasoning += js_int(usage, "reasoning", 0);
     v->last_in = js_int(usage, "in", 0);
     v->last_out = js_int(usage, "out", 0);
     v->bytes_since = 0;
@@ -356,10 +384,24 @@ static void fold_answer(struct view *v, const struct event *ev, const json_t *b)
         c->name = str_dup(js_str(call, "name"));
         c->args = str_dup(args);
         c->args_len = args.n;
+        c->custom = js_bool(call, "custom", false);
         c->index = (unsigned)i + 1;
         c->answer_seq = ev->seq;
         v->ncalls++;
     }
+}
+
+/* The last call of an answer has its result: if none of them could be read, that is one answer more of its kind. */
+static void count_unread(struct view *v)
+{
+    bool readable = false;
+
+    for (size_t i = 0; i < v->ncalls; i++) {
+        if (v->calls[i].state != CALL_CLOSED)
+            return;
+        readable = readable || !v->calls[i].unread;
+    }
+    v->unread = readable ? 0 : v->unread + 1;
 }
 
 static void fold_reply(struct view *v, const json_t *b)
@@ -400,6 +442,7 @@ int view_fold(struct view *v, const struct event *ev, const json_t *b, struct er
     switch (ev->kind) {
     case EV_SESSION:
         if (ev->seq > 1) {              /* a fork: it goes on from here, as another session */
+            v->in_flight = false;       /* what it costs is the parent's */
             GROW(v->origins, v->norigins, v->origins_cap);
             v->origins[v->norigins++] = (struct origin){ str_dup(js_str(b, "parent")), ev->seq - 1 };
             jobs_clear(v);
@@ -409,19 +452,23 @@ int view_fold(struct view *v, const struct event *ev, const json_t *b, struct er
         break;
     case EV_SET:
         fold_settings(v, b);
-        if (js_bool(b, "resumed", false))
+        if (js_bool(b, "resumed", false)) {
+            charge(v);
             reopen(v);
+        }
         break;
     case EV_USER:
         reopen(v);
         v->user_seq = ev->seq;
         v->bytes_since += (int64_t)ev->body.n;
         v->answered = false;
-        v->steps = 0;
+        v->steps = v->pauses = v->unread = 0;
         break;
     case EV_REQUEST:
         v->request_seq = ev->seq;
         v->in_flight = true;
+        v->set_aside = js_int(b, "reserve_cost", 0);
+        v->set_aside_tokens = js_int(b, "reserve", 0);
         v->steps++;
         v->requests++;
         v->answered = false;
@@ -433,7 +480,12 @@ int view_fold(struct view *v, const struct event *ev, const json_t *b, struct er
         v->in_flight = false;
         v->faults++;
         v->fault_final = !js_bool(b, "retry", false);
+        v->overflow = str_is(js_str(b, "class"), "overflow");
         v->retry_at = js_int(b, "retry_at", 0);
+        v->retry_wait = js_int(b, "wait", 0);
+        v->cost += js_int(b, "cost", 0);
+        v->used.estimated |= js_int(b, "cost", 0) > 0;
+        v->set_aside = v->set_aside_tokens = 0;
         put(&v->fault_why, js_str(b, "why"));
         break;
     case EV_ASK:
@@ -464,8 +516,10 @@ int view_fold(struct view *v, const struct event *ev, const json_t *b, struct er
         c = view_call(v, js_str(b, "call"));
         if (c && c->state != CALL_CLOSED) {
             c->state = CALL_CLOSED;
+            c->unread = js_bool(b, "unread", false);
             v->results++;
             v->bytes_since += (int64_t)ev->body.n;
+            count_unread(v);
         }
         know_files(v, b);
         know_job(v, json_object_get(b, "job"));
@@ -474,6 +528,11 @@ int view_fold(struct view *v, const struct event *ev, const json_t *b, struct er
         v->unsynced |= !js_bool(b, "synced", true);
         break;
     case EV_COMPACT:
+        v->shortened = true;
+        if (v->overflow && !v->squeezed) {
+            v->squeezed = true;
+            v->fault_final = v->overflow = js_int(b, "before", 0) == js_int(b, "after", 0);
+        }
         if (view_step(v, js_str(b, "step")))
             view_step(v, js_str(b, "step"))->folded = true;
         break;

@@ -27,6 +27,8 @@ struct call_view {
     enum call_state state;
     bool allowed;               /* a person said yes */
     bool pure;                  /* its intent may simply be repeated */
+    bool custom;                /* it came as plain text */
+    bool unread;                /* it did not run, since it was no call of a tool in its form */
     unsigned attempts;          /* intents so far */
     unsigned index;             /* from 1; the call's name for people is ANSWER.INDEX */
     char *id;                   /* the model's, made unique */
@@ -42,7 +44,9 @@ struct call_view {
 };
 
 struct usage {
-    int64_t in, out, cached;    /* tokens; cached is part of in */
+    int64_t in, out;            /* tokens */
+    int64_t cached, written;    /* part of in: read from a cache, written to one that lasts minutes */
+    int64_t reasoning;          /* part of out */
     bool estimated;
 };
 
@@ -52,6 +56,10 @@ struct limits {
     int64_t steps;              /* requests since the last message of a person; 0: none */
     int64_t tokens;             /* of the whole session, in and out; 0: none */
     int64_t seconds;            /* of one drive of the session; 0: none */
+    int64_t cost;               /* of the whole session, in billionths of a dollar; 0: none */
+    int64_t retries;            /* of one request; 0: the default, as for the next two */
+    int64_t backoff;            /* ms before the first retry */
+    int64_t patience;           /* seconds that a service may ask to wait */
 };
 
 struct known_file {
@@ -91,7 +99,7 @@ struct view {
 
     /* session, set */
     char *boot;                 /* the life of the machine in which it was last driven */
-    char *cwd, *harness, *harness_hash, *mode, *model, *api, *base_url, *key_env;
+    char *cwd, *harness, *harness_hash, *mode, *model, *api, *base_url, *key_env, *effort;
     struct limits limits;
 
     /* the conversation */
@@ -101,6 +109,8 @@ struct view {
     bool cut;                   /* the answer was cut off by the output limit: its calls do not run */
     bool refused;               /* the model's service withheld the answer */
     bool empty;                 /* the answer said nothing and called nothing */
+    int pauses;                 /* answers in a row that the service wants to go on with */
+    int unread;                 /* answers in a row of whose calls none could be read */
     bool unsynced;              /* in this boot a command ended whose writes may not be on disk */
     bool aborted;               /* a person ended the session at a call in doubt */
     struct call_view *calls;
@@ -111,14 +121,20 @@ struct view {
     /* faults since the last answer */
     int faults;
     bool fault_final;
+    bool overflow;              /* the last one says that the request is too long */
+    bool squeezed;              /* something was left out for that reason, since the last answer */
     int64_t retry_at;           /* wall clock, ns */
+    int64_t retry_wait;         /* ms, as it was decided */
     char *fault_why;
 
     /* totals */
     int64_t steps;              /* requests since the last message of a person */
     struct usage used;          /* whole session */
+    int64_t cost;               /* the same in billionths of a dollar */
+    int64_t set_aside, set_aside_tokens;    /* for the request that is under way */
     int64_t last_in, last_out;  /* tokens of the last answer */
     int64_t bytes_since;        /* of what was said after it */
+    bool shortened;             /* the context lost something since, or another model reads it */
     int64_t requests, results, answers;
     uint64_t folded;            /* events folded by this process */
 

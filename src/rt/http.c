@@ -45,6 +45,7 @@ static struct {
     bool loading, failed;
     char why[256];
     struct gate loaded;
+    struct http_tls tls;
 } lib;
 
 #undef curl_easy_setopt
@@ -56,9 +57,10 @@ struct http {
     struct curl_slist *headers;
     const struct str *body;
     size_t nbody, at, at_byte;
+    bool all_sent;              /* the body was handed over to its end */
     struct buf in, head;
     struct gate ready;
-    bool head_done, ended, paused;
+    bool head_done, ended, paused, tls;
     CURLcode result;
     int64_t idle_ms;
     char error[CURL_ERROR_SIZE];
@@ -223,7 +225,8 @@ static CO int need_library(struct err *e)
         load(NULL);
     }
     while (!lib.multi && !lib.failed) {
-        r = gate_wait(&lib.loaded, "libcurl to load", FIBER_FOREVER);
+        /* A gate has one waiter. Who comes third looks again; it is over in milliseconds. */
+        r = lib.loaded.waiter ? fiber_sleep(1) : gate_wait(&lib.loaded, "libcurl to load", FIBER_FOREVER);
         if (r < 0)
             return r;
     }
@@ -285,6 +288,7 @@ static size_t on_send(char *to, size_t size, size_t n, void *arg)
             h->at_byte = 0;
         }
     }
+    h->all_sent = h->at == h->nbody;
     return done;
 }
 
@@ -296,6 +300,7 @@ static int on_seek(void *arg, curl_off_t offset, int origin)
     if (offset != 0 || origin != SEEK_SET)
         return CURL_SEEKFUNC_CANTSEEK;
     h->at = h->at_byte = 0;
+    h->all_sent = false;
     return CURL_SEEKFUNC_OK;
 }
 
@@ -311,8 +316,11 @@ static int transfer_error(struct http *h, struct err *e)
     case CURLE_COULDNT_RESOLVE_HOST:
     case CURLE_COULDNT_RESOLVE_PROXY:
     case CURLE_COULDNT_CONNECT:
+    case CURLE_PROXY:
     case CURLE_SSL_CONNECT_ERROR:
     case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_CERTPROBLEM:
+    case CURLE_SSL_CACERT_BADFILE:
         return err_set(e, -EHOSTUNREACH, "%s", text);
     case CURLE_UNSUPPORTED_PROTOCOL:
     case CURLE_URL_MALFORMAT:
@@ -325,10 +333,70 @@ static int transfer_error(struct http *h, struct err *e)
     }
 }
 
+/* Where a transfer got to, from what the library says of it. */
+static void note_trail(struct http *h, struct http_trail *t)
+{
+    long proxy = 0;
+    double name = 0, connected = 0, secured = 0;
+
+    if (!t)
+        return;
+    lib.curl_easy_getinfo(h->easy, CURLINFO_HTTP_CONNECTCODE, &proxy);
+    lib.curl_easy_getinfo(h->easy, CURLINFO_NAMELOOKUP_TIME, &name);
+    lib.curl_easy_getinfo(h->easy, CURLINFO_CONNECT_TIME, &connected);
+    lib.curl_easy_getinfo(h->easy, CURLINFO_APPCONNECT_TIME, &secured);
+    t->proxy_status = proxy;
+    t->sent = h->all_sent || (!h->nbody && secured > 0);
+    t->hopeless = false;
+    switch (h->result) {
+    case CURLE_UNSUPPORTED_PROTOCOL:
+    case CURLE_URL_MALFORMAT:
+        t->hop = HOP_ADDRESS;
+        t->hopeless = true;
+        break;
+    case CURLE_COULDNT_RESOLVE_HOST:
+        t->hop = HOP_NAME;
+        break;
+    case CURLE_COULDNT_RESOLVE_PROXY:
+        t->hop = HOP_PROXY_NAME;
+        break;
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_CERTPROBLEM:
+    case CURLE_SSL_CACERT_BADFILE:
+        t->hop = HOP_TLS;
+        t->hopeless = true;
+        break;
+    case CURLE_SSL_CONNECT_ERROR:
+        t->hop = HOP_TLS;
+        break;
+    default:
+        t->hop = t->sent || secured > 0 || (connected > 0 && !h->tls) ? HOP_SENT : connected > 0 ? HOP_TLS : name > 0 ? HOP_CONNECT
+                 : HOP_NAME;
+    }
+    if (proxy / 100 > 2) {
+        t->hop = HOP_PROXY;
+        t->hopeless = proxy == 407 || proxy == 403;
+    }
+}
+
+void http_use(const struct http_tls *tls)
+{
+    lib.tls = *tls;
+}
+
+/* The library reads https_proxy, HTTPS_PROXY, all_proxy and no_proxy itself, but not HTTP_PROXY, which a web server's clients could
+ * set for its programs; rein is no such program, and who sets it means it. */
+static const char *plain_proxy(const char *url)
+{
+    const char *own = getenv("http_proxy"), *upper = getenv("HTTP_PROXY");
+
+    return strncasecmp(url, "http://", 7) == 0 && !own && upper && *upper ? upper : NULL;
+}
+
 CO int http_open(const struct http_req *req, struct http **ret, long *ret_status, struct err *e)
 {
     cleanup(http_closep) struct http *h = NULL;
-    const char *own_ca = getenv("SSL_CERT_FILE");
+    const char *own_ca = lib.tls.ca ? lib.tls.ca : getenv("SSL_CERT_FILE"), *proxy = plain_proxy(req->url);
     curl_off_t total = 0;
     int r;
 
@@ -340,6 +408,7 @@ CO int http_open(const struct http_req *req, struct http **ret, long *ret_status
     h->body = req->body;
     h->nbody = req->nbody;
     h->idle_ms = req->idle_ms;
+    h->tls = strncasecmp(req->url, "https:", 6) == 0;
     for (size_t i = 0; i < req->nbody; i++)
         total += (curl_off_t)req->body[i].n;
     h->easy = lib.curl_easy_init();
@@ -362,12 +431,18 @@ CO int http_open(const struct http_req *req, struct http **ret, long *ret_status
     SET(HEADERFUNCTION, on_header);
     SET(HEADERDATA, h);
     SET(BUFFERSIZE, 64L << 10);
-    if (own_ca) {
-        SET(CAINFO, own_ca);
-    } else if (access(CA_DIRECTORY, R_OK) == 0) {
-        SET(CAINFO, NULL);
+    SET(PROXYAUTH, (long)CURLAUTH_ANY);
+    SET(SUPPRESS_CONNECT_HEADERS, 1L);
+    SET(TCP_KEEPALIVE, 1L);
+    if (proxy)
+        SET(PROXY, proxy);
+    if (lib.tls.cert)
+        SET(SSLCERT, lib.tls.cert);
+    if (lib.tls.key)
+        SET(SSLKEY, lib.tls.key);
+    SET(CAINFO, own_ca);
+    if ((lib.tls.ca || !own_ca) && access(CA_DIRECTORY, R_OK) == 0)
         SET(CAPATH, CA_DIRECTORY);
-    }
     if (req->body) {
         SET(POST, 1L);
         SET(POSTFIELDSIZE_LARGE, total);
@@ -382,13 +457,18 @@ CO int http_open(const struct http_req *req, struct http **ret, long *ret_status
 
     while (!h->head_done) {
         r = gate_wait(&h->ready, "the answer's head", req->connect_ms + req->idle_ms);
+        if (r < 0)
+            note_trail(h, req->trail);
         if (r == -ETIMEDOUT)
             return err_set(e, r, "no answer within %lld s", (long long)((req->connect_ms + req->idle_ms) / 1000));
         if (r < 0)
             return r;
     }
+    note_trail(h, req->trail);
     if (h->ended && h->result != CURLE_OK)
         return transfer_error(h, e);
+    if (req->trail)
+        req->trail->hop = HOP_ANSWER;
     lib.curl_easy_getinfo(h->easy, CURLINFO_RESPONSE_CODE, ret_status);
     *ret = TAKE(h);
     return 0;

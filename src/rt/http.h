@@ -10,13 +10,31 @@
 
 struct http;
 
+/* How far a request came: the hop at which it failed, or HOP_ANSWER. */
+enum http_hop { HOP_LIBRARY, HOP_ADDRESS, HOP_NAME, HOP_PROXY_NAME, HOP_CONNECT, HOP_PROXY, HOP_TLS, HOP_SENT, HOP_ANSWER };
+
+struct http_trail {
+    enum http_hop hop;
+    bool hopeless;                      /* trying again does not help: an address or a certificate is wrong */
+    bool sent;                          /* the other side may have got the whole request */
+    long proxy_status;                  /* what a proxy answered to CONNECT, or 0 */
+};
+
 struct http_req {
     const char *url;
     const char *const *headers;         /* "Name: value", NULL at the end */
     const struct str *body;             /* pieces sent one after the other with POST; borrowed until http_close */
     size_t nbody;
     int64_t connect_ms, idle_ms;        /* to a connection; to the next byte of the answer */
+    struct http_trail *trail;           /* filled in by http_open, however it ends; may be NULL */
 };
+
+/* For all requests from then on; each may be NULL. The strings are borrowed. `ca`: a file of certificates that are trusted beside
+ * the system's; `cert` and `key`: files with which this side shows who it is. */
+struct http_tls {
+    const char *ca, *cert, *key;
+};
+void http_use(const struct http_tls *tls);
 
 /* Opens the library ahead of its first use, in the background. Harmless when called twice. */
 void http_prefetch(struct scope *s);

@@ -448,7 +448,13 @@ class Play:
 def judge_counters(log):
     last = {}
     total = {"tokens_in": 0, "tokens_out": 0, "requests": 0}
+    reserved = 0                        # for a request that is under way: spent, when rein was killed meanwhile
     for e in log:
+        if e["kind"] == "set" and e["body"].get("resumed"):
+            total["tokens_in"] += reserved
+        reserved = 0 if e["kind"] in ("answer", "fault", "session", "set") else reserved
+        if e["kind"] == "request":
+            reserved = e["body"]["reserve"]
         if e["kind"] == "answer":
             total["tokens_in"] += e["body"]["usage"]["in"]
             total["tokens_out"] += e["body"]["usage"]["out"]

@@ -26,7 +26,7 @@ def fuzz(name, corpus):
         for part in ("base", "rt", "core", "provider", "tool", "env"):
             folder = os.path.join(TOP, "src", part)
             sources += [os.path.join(folder, f) for f in sorted(os.listdir(folder)) if f.endswith(".c")
-                        and not (name == "chat" and part == "provider" and f == "chat.c")]
+                        and not (part == "provider" and f == name + ".c")]
         sources.append(os.path.join(TOP, "build", "assets.c"))
         command = ["clang", "-g", "-O1", "-std=gnu11", "-w", "-D_GNU_SOURCE", "-DREIN_VERSION=\"fuzz\"", "-fsanitize=fuzzer,address,undefined",
                    "-I" + os.path.join(TOP, "src"), "-o", program, *sources, "-luv", "-lsqlite3", "-ljansson", "-lnettle", "-lyaml", "-lpcre2-8", "-lm"]
@@ -63,3 +63,15 @@ def test_text():
 
 def test_chat():
     replay("chat")
+
+
+def test_messages():
+    replay("messages")
+
+
+def test_responses():
+    replay("responses")
+
+
+def test_gemini():
+    replay("gemini")

@@ -134,14 +134,15 @@ def test_malformed_calls_never_run_as_something_else():
     """The same corpus through a session: what is in the workspace in the end is what the cases say."""
     all_cases = [(tool, t, want) for tool, t, want in cases() if "\u0000" not in tool]
     groups = [all_cases[i:i + 16] for i in range(0, len(all_cases), 16)]
-    answers = [{"text": "", "calls": [(f"c{i}", tool, t) for i, (tool, t, _) in enumerate(g)]} for g in groups]
+    sane = ("sane", "bash", json.dumps({"command": "echo sane"}))        # a model that only makes such calls is stopped
+    answers = [{"text": "", "calls": [*[(f"c{i}", tool, t) for i, (tool, t, _) in enumerate(g)], sane]} for g in groups]
     with Place() as place:
         place.write("r.txt", "one\n")
         place.write("e.txt", "one\n")
         with Mock(answers + [text("Sorry.")]) as mock:
             out = place.rein("exec", *mock.options(), "--mode", "open", "go", timeout=300)
             check(out.returncode == 0 and not mock.refused, out.stderr.decode()[-1000:], mock.refused)
-        results = sorted(story(place.events(), "result"), key=lambda r: [int(n) for n in r[1]["call"].split(".")])
+        results = sorted([r for r in story(place.events(), "result") if "sane" not in r[1]["text"]], key=lambda r: [int(n) for n in r[1]["call"].split(".")])
         check(len(results) == len(all_cases), "a result for each", len(results), len(all_cases))
         for (tool, t, want), (_, body) in zip(all_cases, results):
             refused = body["outcome"] == "error" and body["text"].startswith("Not run: ")

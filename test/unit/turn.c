@@ -37,7 +37,7 @@ static struct step after(const struct line *lines, size_t n, uint64_t epoch, int
     fold(&v, NULL, &session);
     for (size_t i = 0; i < n; i++)
         fold(&v, NULL, &lines[i]);
-    s = turn_next(&v, now);
+    s = turn_next(&v, &(struct reserve){ .tokens = 5000, .cost = 7 }, now);
     view_done(&v);
     return s;
 }
@@ -101,7 +101,23 @@ static void limits(void **state)
     assert_int_equal(NEXT(1, 5, USER, REQUEST, FAULT("true", "10")).kind, STEP_SLEEP);
     assert_int_equal(NEXT(1, 5, USER, REQUEST, FAULT("true", "10")).until, 10);
     assert_int_equal(NEXT(1, 11, USER, REQUEST, FAULT("true", "10")).kind, STEP_MODEL);
-    assert_int_equal(NEXT(1, 11, USER, REQUEST, FAULT("true", "10"), REQUEST, FAULT("true", "10")).end, END_UNREACHABLE);
+    assert_int_equal(NEXT(1, 11, USER, REQUEST, FAULT("true", "10"), REQUEST, FAULT("false", "10")).end, END_UNREACHABLE);
+    assert_int_equal(NEXT(1, 5, USER, REQUEST, { EV_FAULT, "{\"retry\":true,\"retry_at\":9000000000000,\"wait\":2}" }).until, 2000005);
+    assert_int_equal(NEXT(1, 5, USER, REQUEST, { EV_FAULT, "{\"class\":\"overflow\",\"retry\":false}" }).kind, STEP_SQUEEZE);
+    assert_int_equal(NEXT(1, 5, USER, REQUEST, { EV_FAULT, "{\"class\":\"overflow\",\"retry\":false}" },
+                          { EV_COMPACT, "{\"before\":9,\"after\":4}" }).kind, STEP_MODEL);
+    assert_int_equal(NEXT(1, 5, USER, REQUEST, { EV_FAULT, "{\"class\":\"overflow\",\"retry\":false}" },
+                          { EV_COMPACT, "{\"before\":9,\"after\":9}" }).end, END_UNREACHABLE);
+    assert_int_equal(NEXT(1, 5, USER, REQUEST, { EV_FAULT, "{\"class\":\"overflow\",\"retry\":false}" },
+                          { EV_COMPACT, "{\"before\":9,\"after\":4}" }, REQUEST,
+                          { EV_FAULT, "{\"class\":\"overflow\",\"retry\":false}" }).end, END_UNREACHABLE);
+    assert_int_equal(NEXT(1, 0, USER, REQUEST, TEXT("pause")).kind, STEP_MODEL);
+    assert_int_equal(NEXT(1, 0, USER, { EV_SET, "{\"limits\":{\"cost\":7}}" }).kind, STEP_MODEL);
+    assert_int_equal(NEXT(1, 0, USER, { EV_SET, "{\"limits\":{\"cost\":6}}" }).end, END_BUDGET);
+    /* A request that a crash left without an answer has cost what was set aside for it. */
+    assert_int_equal(NEXT(1, 0, USER, { EV_SET, "{\"limits\":{\"cost\":9}}" }, { EV_REQUEST, "{\"reserve_cost\":3}" }).kind, STEP_MODEL);
+    assert_int_equal(NEXT(1, 0, USER, { EV_SET, "{\"limits\":{\"cost\":9}}" }, { EV_REQUEST, "{\"reserve_cost\":3}" },
+                          { EV_SET, "{\"resumed\":true}" }).end, END_BUDGET);
     assert_int_equal(NEXT(1, 0, USER, REQUEST, FAULT("false", "0")).end, END_UNREACHABLE);
     assert_int_equal(NEXT(1, 0, USER, REQUEST, FAULT("false", "0"), { EV_SET, "{\"resumed\":true}" }).kind, STEP_MODEL);
     assert_int_equal(NEXT(1, 0, USER, REQUEST, REQUEST, REQUEST).end, END_BUDGET);
@@ -122,7 +138,8 @@ static void any_prefix_is_legal(void **state)
     (void)state;
     for (size_t n = 1; n <= sizeof(log) / sizeof(log[0]); n++) {
         const struct provider *p = provider_find(LIT("chat"));
-        struct model m = { .name = (char *)"m" };
+        const struct service service = { .name = "s" };
+        struct model m = { .name = (char *)"m", .id = (char *)"s/m", .service = &service };
         struct harness h = {0};
         struct view v = { .epoch = 1 };
         struct context c;
@@ -133,8 +150,8 @@ static void any_prefix_is_legal(void **state)
         size_t repeated, i, open = 0;
         struct err e;
 
-        context_init(&c, p);
-        assert_int_equal(context_head(&c, &m, &h, "system"), 0);
+        context_init(&c, p, &m, false);
+        assert_int_equal(context_head(&c, &h, "system", "id"), 0);
         fold(&v, &c, &session);
         for (i = 0; i < n; i++)
             fold(&v, &c, &log[i]);

@@ -1,0 +1,71 @@
+/* stream.h - a whole stream of a server, hostile or not: the answer that is put together can be written into an event, folded and
+ * given back. The first byte says in which pieces it comes. Included after the API's own file. */
+#include "provider/exchange.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
+
+static void ignore(void *arg, enum delta what, struct str text)
+{
+    (void)arg;
+    (void)what;
+    (void)text;
+}
+
+static void give_back(const struct provider *p, const struct model *model, const struct answer *a)
+{
+    struct msg_call *calls = xcalloc(a->ncalls + 1, sizeof(*calls));
+    struct msg m = { .role = ROLE_ASSISTANT, .text = buf_str(&a->text), .reasoning = buf_str(&a->reasoning), .calls = calls,
+                     .ncalls = a->ncalls };
+    struct buf out = {0}, extra = {0};
+    json_t *j = NULL;
+    char *kept = NULL;
+    struct err e;
+
+    if (a->extra.n) {                   /* as it comes out of the log */
+        if (js_parse(buf_str(&a->extra), &j, &e) < 0)
+            abort();
+        kept = json_dumps(j, JSON_COMPACT | JSON_PRESERVE_ORDER);
+        m.extra = str_of(kept);
+        json_decref(j);
+        j = NULL;
+    }
+    for (size_t c = 0; c < a->ncalls; c++)
+        calls[c] = (struct msg_call){ buf_str(&a->calls[c].id), buf_str(&a->calls[c].name), buf_str(&a->calls[c].args), a->calls[c].custom };
+    buf_addc(&out, '[');
+    p->message(model, &m, &out);
+    buf_addc(&out, ']');
+    if (js_parse(buf_str(&out), &j, &e) < 0)
+        abort();
+    json_decref(j);
+    free(kept);
+    buf_done(&extra);
+    buf_done(&out);
+    free(calls);
+}
+
+static int play(const struct exchange_form *form, const struct provider *p, const uint8_t *data, size_t n)
+{
+    static struct harness no_tools;
+    static const struct service service = { .name = "fuzz", .reasons_always = true };
+    struct model model = { .service = &service, .name = (char *)"m", .base_url = (char *)"http://127.0.0.1" };
+    struct request rq = { .model = &model, .harness = &no_tools };
+    struct sink sink = { ignore, NULL };
+    struct answer a = {0};
+    struct fault f = {0};
+    struct exchange x;
+    size_t piece = n ? data[0] + 1 : 1;
+    int r = 0;
+
+    exchange_init(&x, form, &rq, &sink, &a, &f);
+    for (size_t at = 1; at < n && r == 0; at += piece)
+        r = exchange_feed(&x, (struct str){ (const char *)data + at, MIN(piece, n - at) });
+    if (r == 0)
+        r = exchange_complete(&x);
+    if (r == 0)
+        give_back(p, &model, &a);
+    else if (!f.e.msg[0])
+        abort();                        /* a fault without a word about it */
+    exchange_done(&x);
+    answer_done(&a);
+    return 0;
+}
