@@ -477,7 +477,7 @@ class Responses:
 
 class Gemini:
     name = "gemini"
-    path = "/v1beta/models/"
+    path = ("/v1beta/models/", "/v1/models/")
     base = "/v1beta"
     fields = {"contents", "systemInstruction", "tools", "generationConfig", "toolConfig", "safetySettings", "cachedContent"}
 
