@@ -60,6 +60,7 @@ static CO int main_fiber(void *arg)
     start->status = start->fn(a);
     scope_done(&a->side);
     session_free(a->session);
+    ledger_done(&a->ledger);
     store_close(a->store);
     env_free(a->env);
     harness_free(a->harness);
@@ -141,7 +142,7 @@ static int find_effort(struct agent *a, const char *word, struct err *e)
 
 /* What the model is called, what it speaks and what is known of it; `model` is PROVIDER/NAME or a role, `api` NULL for the
  * service's own. */
-static int find_provider(struct agent *a, const char *model, const char *api, struct err *e)
+static int find_provider(struct agent *a, const char *model, const char *api, const char *effort, const char *budget, struct err *e)
 {
     const struct options *opt = &a->in->opt;
     const char *role = strchr(model, '/') ? NULL : config_role(&a->config, model), *name;
@@ -179,11 +180,14 @@ static int find_provider(struct agent *a, const char *model, const char *api, st
     a->model.id = a->model_id;
     a->model.timers = (struct timers){ opt->connect_timeout, opt->first_timeout, opt->idle_timeout, opt->request_timeout };
     r = config_facts(&a->config, a->model_id, &a->model.facts, e);
-    if (r == 0 && opt->budget_usd && !a->model.facts.price.known)
-        r = err_set(e, -EINVAL, "what %s costs is not known, so --budget-usd cannot be kept: say it in %s, models: %s: {price: "
+    if (r == 0 && budget)
+        r = config_budget(&a->config, budget, &a->budget_cap, e);
+    a->budget = budget;
+    if (r == 0 && (opt->budget_usd || budget) && !a->model.facts.price.known)
+        r = err_set(e, -EINVAL, "what %s costs is not known, so a budget cannot be kept: say it in %s, models: %s: {price: "
                     "{in: X, out: X}}, in dollars per million tokens", a->model_id, a->config.path, a->model_id);
     if (r == 0)
-        r = find_effort(a, opt->effort, e);
+        r = find_effort(a, effort, e);
     a->images = opt->images ? strcmp(opt->images, "yes") == 0 : takes_images(&a->model.facts, a->model_id);
     return r;
 }
@@ -233,17 +237,17 @@ static int find_address(struct agent *a, const char *had_url, const char *had_ke
 int agent_model(struct agent *a, struct err *e)
 {
     const struct options *opt = &a->in->opt;
-    int r = find_provider(a, opt->model, opt->api, e);
+    int r = find_provider(a, opt->model, opt->api, opt->effort, opt->budget, e);
 
     return r < 0 ? r : find_address(a, NULL, NULL, e);
 }
 
 /* Tokens that an answer may have. Where money is counted there has to be a number, and it is said in every request. */
-static void find_longest(struct agent *a, const struct view *v)
+static void find_longest(struct agent *a)
 {
     int64_t own = a->harness->max_output, known = a->model.facts.output;
 
-    if (!own && (a->in->opt.budget_usd || (v && v->limits.cost)))
+    if (!own && (a->in->opt.budget_usd || a->budget))
         a->model.max_output = known ? MIN(known, (int64_t)32000) : 16384;
     else if (strcmp(a->provider->name, "messages") == 0)
         a->model.max_output = known;        /* that API has no limit of its own */
@@ -263,6 +267,7 @@ static struct equipment equipment(struct agent *a)
         .provider = a->provider, .model = &a->model, .harness = a->harness, .env = a->env, .images = a->images,
         .longest = a->harness->max_output && a->model.max_output ? MIN(a->harness->max_output, a->model.max_output)
                    : a->harness->max_output ? a->harness->max_output : a->model.max_output,
+        .ledger = &a->ledger, .budget = a->budget, .budget_cap = a->budget_cap,
         .observer = { print_event, print_delta, a },
     };
 }
@@ -323,7 +328,9 @@ CO int agent_create(struct agent *a)
         r = harness_load(opt->harness ? opt->harness : "coder", a->model_id, &a->harness, &e);
     if (r < 0)
         return fail(status_of(r), "%s", e.msg);
-    find_longest(a, NULL);
+    find_longest(a);
+    a->set.max_output = a->model.max_output;
+    a->set.budget = a->budget;
     find_limits(a, true);
     a->set.cwd = a->cwd;
     a->set.harness = a->harness;
@@ -342,7 +349,8 @@ CO int agent_create(struct agent *a)
 /* What a session's log says, as far as it has to be known before the rest can be folded. */
 struct recorded {
     json_t *first, *set;            /* bodies of its first event, and of the last that changed something */
-    const char *cwd, *model, *api, *harness;
+    const char *cwd, *model, *api, *harness, *effort, *budget;
+    int64_t max_output;
     bool switched;                  /* the command line says another model, or another API */
 };
 
@@ -382,6 +390,9 @@ static CO int read_recorded(struct agent *a, const struct session_row *row, uint
         ret->api = js_str(ret->first, "api").p;
     }
     ret->harness = js_str(json_object_get(ret->first, "harness"), "source").p;
+    ret->effort = js_str(ret->set ? ret->set : ret->first, "effort").p;
+    ret->budget = js_str(ret->set ? ret->set : ret->first, "budget").p;
+    ret->max_output = js_int(ret->set ? ret->set : ret->first, "max_output", 0);
     if (!ret->cwd || !ret->model || !ret->api || !ret->harness)
         return err_set(e, -EUCLEAN, "session %s: event 1 is incomplete", row->id);
     return 0;
@@ -397,7 +408,8 @@ static int equip_recorded(struct agent *a, struct recorded *rec, struct err *e)
     int r = said->mode ? policy_mode(said->mode, e) : 0;
 
     if (r == 0)
-        r = find_provider(a, model, said->api ? said->api : other ? NULL : rec->api, e);
+        r = find_provider(a, model, said->api ? said->api : other ? NULL : rec->api, said->effort ? said->effort : rec->effort,
+                          said->budget ? said->budget : rec->budget, e);
     if (r == 0)
         r = find_cwd(a, rec->cwd, e);
     if (r == 0)
@@ -408,10 +420,16 @@ static int equip_recorded(struct agent *a, struct recorded *rec, struct err *e)
         return r;
     rec->switched = strcmp(a->model_id, rec->model) != 0 || strcmp(a->provider->name, rec->api) != 0;
     find_limits(a, false);
+    if (rec->switched || said->budget_usd || said->budget)
+        find_longest(a);
+    else
+        a->model.max_output = rec->max_output;      /* so that requests begin as they did */
+    a->set.max_output = a->model.max_output;
+    a->set.budget = a->budget;
     a->set.mode = said->mode;
     a->set.model = a->model_id;
     a->set.api = a->provider->name;
-    a->set.effort = said->effort;
+    a->set.effort = said->effort ? said->effort : rec->effort;
     if (!rec->switched && !said->images)
         a->images = js_bool(rec->set, "images", js_bool(rec->first, "images", false));
     a->set.images = &a->images;
@@ -579,6 +597,12 @@ CO int agent_drive(struct agent *a)
     cleanup(scope_done) struct scope turn = SCOPE_INIT;
     const struct view *v = &a->session->view;
     int r, status;
+
+    ledger_init(&a->ledger, a->store);
+    if (a->provider->needs_url) {
+        quota_name(a->base_url, a->model.key, a->quota);
+        a->session->with.quota = a->quota;
+    }
 
     driving.turn = &turn;
     scope_go(&turn, "turn", turn_fiber, a);

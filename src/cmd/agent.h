@@ -20,6 +20,10 @@ struct agent {
     struct env *env;
     const struct provider *provider;
     struct session *session;
+    struct ledger ledger;
+    char quota[QUOTA_ID];
+    const char *budget;             /* name of a shared one, or NULL */
+    int64_t budget_cap;
     struct scope side;              /* fibers that live beside the turn */
     struct buf answer;              /* text of the last answer, printed at the end */
 };

@@ -78,7 +78,8 @@ static void tell(struct telling *t, const struct event *ev, const json_t *b)
         tell_session(t, ev, b);
         break;
     case EV_SET:
-        buf_addf(out, "resumed%s%.*s\n", js_str(b, "mode").n ? ", mode " : "", STR(js_str(b, "mode")));
+        buf_addf(out, "resumed%s%.*s%s%.*s\n", js_str(b, "mode").n ? ", mode " : "", STR(js_str(b, "mode")),
+                 js_str(b, "model").n ? ", model " : "", STR(js_str(b, "model")));
         break;
     case EV_USER:
     case EV_STEER:
@@ -125,6 +126,7 @@ static void tell(struct telling *t, const struct event *ev, const json_t *b)
                  (long long)js_int(b, "tokens_in", 0), (long long)js_int(b, "tokens_out", 0));
         break;
     case EV_REQUEST:
+    case EV_WIRE:
         break;
     default:
         buf_addf(out, "%s\n", kind_name(ev->kind));

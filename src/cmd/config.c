@@ -7,7 +7,7 @@
 
 #define CONFIG_MAX ((size_t)256 << 10)
 
-static const char *const sections[] = { "providers", "models", "roles", NULL };
+static const char *const sections[] = { "providers", "models", "roles", "budgets", NULL };
 
 static bool one_of(const char *word, const char *const *list)
 {
@@ -196,19 +196,39 @@ const char *config_key_command(const struct config *c, const struct service *s)
     return NULL;
 }
 
+/* A number of dollars. */
+static bool read_dollars(const json_t *v, double *ret)
+{
+    char text[32], *end;
+
+    snprintf(text, sizeof(text), "%lld", (long long)json_integer_value(v));
+    *ret = strtod(json_is_string(v) ? json_string_value(v) : text, &end);
+    return *end == 0 && *ret >= 0 && *ret < 1e6 && (json_is_integer(v) || (json_is_string(v) && json_string_length(v)));
+}
+
 static int read_price(const json_t *price, const char *key, int64_t *ret, struct err *e)
 {
     const json_t *v = json_object_get(price, key);
-    char text[32], *end;
     double dollars;
 
     if (!v)
         return 0;
-    snprintf(text, sizeof(text), "%lld", (long long)json_integer_value(v));
-    dollars = strtod(json_is_string(v) ? json_string_value(v) : text, &end);
-    if (*end || !(dollars >= 0 && dollars < 1e6) || (!json_is_string(v) && !json_is_integer(v)))
+    if (!read_dollars(v, &dollars))
         return err_set(e, -EBADMSG, "price: %s is no number of dollars per million tokens", key);
     *ret = (int64_t)(dollars * 1e6 + .5);
+    return 0;
+}
+
+int config_budget(const struct config *c, const char *name, int64_t *ret, struct err *e)
+{
+    const json_t *v = json_object_get(json_object_get(c->tree, "budgets"), name);
+    double dollars;
+
+    if (!v)
+        return err_set(e, -ENOENT, "%s has no budget '%s': budgets: {%s: DOLLARS}", c->path, name, name);
+    if (!read_dollars(v, &dollars))
+        return err_set(e, -EINVAL, "%s: budgets: %s is no number of dollars", c->path, name);
+    *ret = (int64_t)(dollars * 1e9 + .5);
     return 0;
 }
 

@@ -15,6 +15,9 @@
  *     roles:                          names that --model takes
  *       small: deepseek/deepseek-chat
  *
+ *     budgets:                        names that --budget takes, in dollars, for all sessions that name it
+ *       team: 20
+ *
  * A repository has no say in any of this. */
 #pragma once
 
@@ -46,6 +49,9 @@ int config_facts(const struct config *c, const char *id, struct facts *ret, stru
 
 /* The model that a role stands for, or NULL. */
 const char *config_role(const struct config *c, const char *role);
+
+/* What a shared budget holds, in billionths of a dollar. -ENOENT when there is none of that name. */
+int config_budget(const struct config *c, const char *name, int64_t *ret, struct err *e);
 
 /* The command that prints the key of a service that config_service made, or NULL. */
 const char *config_key_command(const struct config *c, const struct service *s);

@@ -26,6 +26,7 @@ static const struct row rows[] = {
     { "max-steps",     0,   NUMBER, AT(max_steps),     "N",     "model requests per message" },
     { "budget-tokens", 0,   NUMBER, AT(budget_tokens), "N",     "tokens of the whole session, in and out" },
     { "budget-usd",    0,   DOLLARS, AT(budget_usd),   "X",     "dollars that the whole session may cost" },
+    { "budget",        0,   TEXT,   AT(budget),        "NAME",  "a budget of the configuration, which sessions share" },
     { "timeout",       0,   NUMBER, AT(timeout),       "S",     "seconds that this run may take" },
     { "retries",       0,   NUMBER, AT(retries),       "N",     "how often a request that failed is made again; default 5" },
     { "backoff",       0,   SECONDS, AT(backoff),      "S",     "wait before the first time, doubled each time; default 0.5" },

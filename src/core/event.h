@@ -36,7 +36,7 @@
     X(20, DECIDE, "decide") X(21, HOOK, "hook") X(22, PLAN, "plan") X(23, MEMO, "memo")                    \
     X(24, COMPACT, "compact") X(25, BUDGET, "budget") X(26, QUOTA, "quota")                                \
     X(27, ANOMALY, "anomaly") X(28, ROLLBACK, "rollback") X(29, TAKEOVER, "takeover") X(30, VERDICT, "verdict") \
-    X(31, GRANT, "grant") X(32, TRUST, "trust") X(33, IMPORT, "import") X(34, ERASE, "erase")
+    X(31, GRANT, "grant") X(32, TRUST, "trust") X(33, IMPORT, "import") X(34, ERASE, "erase") X(35, WIRE, "wire")
 
 enum kind {
 #define X(number, NAME, text) EV_##NAME = number,

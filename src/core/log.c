@@ -77,6 +77,24 @@ struct event *log_stage(struct log *l, enum kind kind, uint64_t cause, uint32_t 
     return ev;
 }
 
+CO int log_contend(struct log *l, enum kind kind, uint32_t labels, struct buf *body, log_fn *fn, void *arg, struct err *e)
+{
+    struct event *ev = event_new(kind, l->next_seq, clock_wall(), 0, labels, body);
+    int r;
+
+    if (getrandom(ev->salt, EVENT_SALT, 0) != EVENT_SALT)
+        abort();
+    ev->hash = event_hash(ev, &l->head);
+    r = store_contend(l->store, l->row.key, ev, e);
+    if (r == 0) {
+        l->head = ev->hash;
+        l->next_seq++;
+        r = fn(arg, ev, e);
+    }
+    event_free(ev);
+    return r;
+}
+
 /* Events on their way to the disk. */
 struct batch {
     struct log *log;

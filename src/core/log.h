@@ -48,6 +48,10 @@ CO int log_read(struct log *l, log_fn *fn, void *arg, struct err *e);
 /* Puts an event at the end of the chain. Takes the bytes of `body` over; the event belongs to the log. */
 struct event *log_stage(struct log *l, enum kind kind, uint64_t cause, uint32_t labels, struct buf *body);
 
+/* Appends one event to a log that many write and nobody drives, on top of what was read of it, and tells fn of it once it is
+ * durable. -EAGAIN: another was faster; log_read says what it wrote. Takes the bytes of `body` over. */
+CO int log_contend(struct log *l, enum kind kind, uint32_t labels, struct buf *body, log_fn *fn, void *arg, struct err *e);
+
 /* Hands over what is staged, and does not wait. */
 void log_flush(struct log *l);
 

@@ -5,6 +5,7 @@
  * decides by the log. */
 #pragma once
 
+#include "base/pack.h"
 #include "core/harness.h"
 #include "core/msg.h"
 #include "core/view.h"
@@ -91,6 +92,7 @@ struct answer {
     struct usage usage;
     bool has_usage;
     char model[128];                /* who answered, in the service's words */
+    struct pack wire;               /* the body as it was received; also of an answer that failed */
 };
 
 void answer_done(struct answer *a);

@@ -11,6 +11,8 @@ struct retry retry_judge(const struct limits *l, const struct fault *f, int befo
     wait = MIN(wait, cap);
     wait -= wait * r.jitter / 1000;
     r.wait_ms = MAX(wait, f->wait_ms);
+    if (f->limited)
+        retries = MAX(retries, (int64_t)LIMITED_RETRIES);
     r.again = f->retry && before < retries && f->wait_ms <= patience;
     return r;
 }

@@ -6,6 +6,7 @@
 #include "core/provider.h"
 
 #define RETRIES         5           /* of one request, where nobody says otherwise */
+#define LIMITED_RETRIES 50          /* where the service says that it was asked too often: its quota paces these */
 #define BACKOFF_MS      500         /* before the first; doubles each time */
 #define BACKOFF_MAX_MS  8000
 #define PATIENCE_S      120         /* a service that wants longer is reported instead */

@@ -97,6 +97,9 @@ static void add_settings(struct buf *b, const struct settings *set)
     js_add_text(b, "base_url", set->base_url);
     js_add_text(b, "key_env", set->key_env);
     js_add_text(b, "effort", set->effort);
+    js_add_text(b, "budget", set->budget);
+    if (set->max_output)
+        js_add_int(b, "max_output", set->max_output);
     if (set->images)
         js_add_bool(b, "images", *set->images);
     if (set->dropped) {

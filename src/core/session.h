@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/context.h"
+#include "core/ledger.h"
 #include "core/log.h"
 
 /* Someone who watches. Events come after their commit; deltas as they arrive. Either may be NULL. */
@@ -19,12 +20,17 @@ struct equipment {
     struct env *env;
     bool images;                /* the model takes them */
     int64_t longest;            /* tokens that an answer may have; 0: nobody knows */
+    struct ledger *ledger;      /* what it shares with other sessions */
+    const char *quota;          /* name of its key's quota; NULL: nothing is shared */
+    const char *budget;         /* name of a shared budget, or NULL */
+    int64_t budget_cap;         /* billionths of a dollar */
     struct observer observer;
 };
 
 /* What a new session is told, and what a `set` event may change: NULL and 0 say nothing. */
 struct settings {
-    const char *cwd, *mode, *model, *api, *base_url, *key_env, *effort;
+    const char *cwd, *mode, *model, *api, *base_url, *key_env, *effort, *budget;
+    int64_t max_output;
     const struct harness *harness;
     struct limits limits;
     const bool *images;         /* the model takes them, or not */
@@ -36,6 +42,7 @@ struct session {
     struct view view;
     struct context context;
     struct equipment with;
+    bool out_of_money;          /* of the budget that it shares */
     const char *cancel_why;     /* END_BUDGET instead of END_INTERRUPTED when set before the turn is cancelled */
 };
 

@@ -194,6 +194,48 @@ static int append_one(struct store *s, struct op *op)
     return 0;
 }
 
+struct contend {
+    int64_t key;
+    struct event *ev;
+};
+
+static int contend_run(struct store *s, struct op *op)
+{
+    struct contend *c = op->arg;
+    sqlite3_stmt *top = store_statement(s, ST_TOP);
+    int64_t first = EVENT_KEY(c->key, c->ev->seq), last = 0;
+    int r = top ? run(s, ST_BEGIN) : -EIO;
+
+    if (r == 0) {
+        sqlite3_bind_int64(top, 1, c->key);
+        sqlite3_bind_int64(top, 2, EVENT_KEY(c->key, UINT32_MAX));
+        r = query(top, &last);
+    }
+    if (r == 0 && first != last + 1) {
+        rollback(s);
+        return err_set(&op->e, -EAGAIN, "another rein wrote first");
+    }
+    if (r == 0)
+        r = insert_event(s, c->key, c->ev);
+    if (r == 0)
+        r = run(s, ST_COMMIT);
+    if (r == 0) {
+        s->stats.commits++;
+        return 0;
+    }
+    r = store_error(s, &op->e, "an entry in the ledger");
+    rollback(s);
+    return r;
+}
+
+CO int store_contend(struct store *s, int64_t key, struct event *ev, struct err *e)
+{
+    struct contend c = { key, ev };
+    struct op op = { .run = contend_run, .arg = &c };
+
+    return store_submit(s, &op, e);
+}
+
 /* Makes the appends from `first` up to, not including, `end` durable in one commit. A failure of the database fails
  * every one of them: nothing is retried, since an fsync that failed once may have dropped what it was for. */
 static void append_group(struct store *s, struct op *first, struct op *end)

@@ -71,6 +71,9 @@ typedef void store_done_fn(void *arg, int result, const struct err *e);
  * of the calls; -ESTALE: the lease has passed on. `evs` is borrowed until then. */
 void store_append(struct store *s, const struct lease *l, struct event *const *evs, size_t n, store_done_fn *done, void *arg);
 
+/* Appends one event to a session that nobody drives, if it comes right after the last. -EAGAIN: another was faster. */
+CO int store_contend(struct store *s, int64_t key, struct event *ev, struct err *e);
+
 /* Loads up to `max` events from seq `from` on, in order, those that a fork shares with its parents included; each is owned by
  * the caller. Returns how many. */
 CO ssize_t store_load(struct store *s, int64_t key, uint64_t from, struct event **evs, size_t max, struct err *e);

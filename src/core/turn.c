@@ -18,6 +18,7 @@
 #include "core/calls.h"
 #include "core/jobs.h"
 #include "core/retry.h"
+#include "core/wire.h"
 
 #include <stdio.h>
 #include <sys/random.h>
@@ -66,7 +67,7 @@ struct step turn_next(const struct view *v, const struct reserve *reserve, int64
         return (struct step){ .kind = STEP_IDLE };
     if (v->overflow && !v->squeezed)
         return (struct step){ .kind = STEP_SQUEEZE };
-    if (v->faults && v->fault_final)
+    if (v->fault_final)
         return end(END_UNREACHABLE, v->fault_why);
     if (v->unread >= UNREAD_MAX)
         return end(END_GUARD, "three answers in a row made only calls that cannot be read");
@@ -76,7 +77,7 @@ struct step turn_next(const struct view *v, const struct reserve *reserve, int64
     if (limit)
         return end(END_BUDGET, limit);
     /* A wait of another life, whose clock was set otherwise, is not longer than it was. */
-    if (v->faults && now < v->retry_at)
+    if (now < v->retry_at)
         return (struct step){ .kind = STEP_SLEEP, .until = v->retry_wait ? MIN(v->retry_at, now + v->retry_wait * NS_PER_MS)
                                                                                : v->retry_at };
     return (struct step){ .kind = STEP_MODEL };
@@ -106,8 +107,9 @@ static const char *fault_class(int r, const struct fault *f)
            r == -ETIMEDOUT ? "timeout" : r == -EPROTO || r == -E2BIG || r == -EREMOTEIO ? "protocol" : "network";
 }
 
-static void put_fault(struct session *s, uint64_t cause, int r, const struct fault *f, struct str partial,
-                      const struct reserve *reserve)
+/* Returns what the request has cost. */
+static int64_t put_fault(struct session *s, uint64_t cause, int r, const struct fault *f, struct str partial,
+                         const struct reserve *reserve, int64_t *ret_wait)
 {
     struct retry retry = {0};
     int64_t cost = f->charged ? budget_wasted(&s->with.model->facts.price, reserve, partial.n) : 0;
@@ -117,7 +119,7 @@ static void put_fault(struct session *s, uint64_t cause, int r, const struct fau
     if (getrandom(&chance, sizeof(chance), 0) != sizeof(chance))
         chance = (uint32_t)clock_steady();
     if (r != -ECANCELED)
-        retry = retry_judge(&s->view.limits, f, s->view.faults, chance);
+        retry = retry_judge(&s->view.limits, f, f->limited ? s->view.limited : s->view.faults, chance);
     buf_addc(&body, '{');
     js_add_text(&body, "class", fault_class(r, f));
     if (f->status)
@@ -137,6 +139,8 @@ static void put_fault(struct session *s, uint64_t cause, int r, const struct fau
         js_add_str(&body, "partial", str_head(partial, utf8_cut(partial, PARTIAL_MAX)));
     buf_addc(&body, '}');
     session_put(s, EV_FAULT, cause, FROM_SYSTEM, &body);
+    *ret_wait = retry.again ? retry.wait_ms : 0;
+    return cost;
 }
 
 /* What the provider did not count, or counted so that it cannot be true, is estimated and marked. */
@@ -264,6 +268,50 @@ static struct reserve reserve_of(const struct session *s)
     return budget_reserve(&s->view, s->with.model, s->with.longest, s->context.bytes);
 }
 
+static int64_t patience_ms(const struct session *s)
+{
+    return (s->view.limits.patience ? s->view.limits.patience : PATIENCE_S) * 1000;
+}
+
+/* What the ledger has to say before a request leaves: the key's quota, and money of a budget that is shared. 1: it had to queue. */
+static CO int step_ledger(struct session *s, const struct reserve *reserve, const char *entry, struct err *e)
+{
+    int queued = 0, r = 0;
+
+    if (s->with.quota && !ledger_open(s->with.ledger, s->with.quota))
+        queued = ledger_pass(s->with.ledger, s->with.quota, s->log.row.id, patience_ms(s), e);
+    if (queued >= 0 && s->with.budget)
+        r = ledger_reserve(s->with.ledger, s->with.budget, s->with.budget_cap, entry, reserve->cost, patience_ms(s), e);
+    return r < 0 ? r : queued;
+}
+
+/* A request that does not leave, and why. */
+static int held_back(struct session *s, int r, const struct err *why)
+{
+    struct fault f = { .wait_ms = -1, .e = *why };
+    int64_t wait;
+
+    if (r == -EDQUOT) {
+        s->out_of_money = true;
+        return 0;
+    }
+    put_fault(s, s->view.seq, r, &f, LIT(""), &(struct reserve){0}, &wait);
+    return r == -ECANCELED ? r : 0;
+}
+
+/* Tells the ledger how a request went. What fails there fails the session: other sessions build on it. */
+static CO int settle(struct session *s, const char *entry, int64_t cost, int64_t wait, bool queued, const char *why,
+                     struct err *e)
+{
+    int r = 0;
+
+    if (s->with.quota && wait)
+        r = ledger_strike(s->with.ledger, s->with.quota, s->log.row.id, queued, wait, why, e);
+    if (r == 0 && s->with.budget)
+        r = ledger_settle(s->with.ledger, s->with.budget, entry, cost, e);
+    return r;
+}
+
 static CO int step_model(struct session *s, struct err *e)
 {
     cleanup(answer_done) struct answer a = {0};
@@ -272,17 +320,37 @@ static CO int step_model(struct session *s, struct err *e)
     struct fault f = { .wait_ms = -1 };
     struct buf body = { .max = EVENT_BODY_MAX };
     struct reserve reserve = reserve_of(s);
-    int64_t began = clock_steady();
+    int64_t began, cost, wait = 0;
     struct usage usage;
     struct hash hash;
     size_t repeated;
+    char entry[SESSION_ID_MAX + 24];
+    struct err held = {0};
     uint64_t seq;
-    int r;
+    int queued, r;
 
+    snprintf(entry, sizeof(entry), "%s.%llu", s->log.row.id, (unsigned long long)s->view.seq + 1);
+    r = queued = step_ledger(s, &reserve, entry, &held);
+    if (r == -ETIMEDOUT || r == -EDQUOT || r == -ECANCELED)
+        return held_back(s, r, &held);
+    if (r < 0) {
+        *e = held;
+        return r;
+    }
+    began = clock_even();
     fold_steps(s);
     context_request(&s->context, &rq, &hash, &repeated);
     seq = put_request(s, &rq, &hash, repeated, &reserve);
-    r = session_commit(s, e);
+    log_flush(&s->log);
+    r = 0;
+    if (s->with.quota)                  /* the store does both in one go; what was refused meanwhile counts */
+        r = ledger_read(s->with.ledger, e);
+    if (r == 0)
+        r = session_commit(s, e);
+    if (r == 0 && s->with.quota && !ledger_open(s->with.ledger, s->with.quota))
+        r = queued = ledger_pass(s->with.ledger, s->with.quota, s->log.row.id, patience_ms(s), &held);
+    if (r == -ETIMEDOUT || r == -ECANCELED)
+        return held_back(s, r, &held);
     if (r < 0)
         return r;
     assert(log_clean(&s->log));         /* the request is on disk; now its bytes may leave */
@@ -290,21 +358,23 @@ static CO int step_model(struct session *s, struct err *e)
     r = s->with.provider->run(&rq, &sink, &a, &f);
     if (r == 0) {
         usage = usage_of(&a, &rq);
-        answer_body(&body, s, &a, &usage, (clock_steady() - began) / NS_PER_MS);
+        answer_body(&body, s, &a, &usage, (clock_even() - began) / NS_PER_MS);
         r = buf_err(&body);
         if (r < 0) {
             err_set(&f.e, r, "the answer is larger than an event may be (%zu KiB)", EVENT_BODY_MAX >> 10);
             f.charged = true;
         }
     }
+    wire_put(s, seq, &a, f.status);
     if (r == 0) {
         check_truncated(s, &rq, &usage, seq);
         session_put(s, EV_ANSWER, seq, FROM_MODEL, &body);
+        cost = budget_cost(&s->with.model->facts.price, &usage);
     } else {
-        put_fault(s, seq, r, &f, buf_str(&a.text), &reserve);
+        cost = put_fault(s, seq, r, &f, buf_str(&a.text), &reserve, &wait);
     }
     buf_done(&body);
-    return r == -ECANCELED ? r : 0;
+    return r == -ECANCELED ? r : settle(s, entry, cost, f.limited ? wait : 0, queued > 0, f.e.msg, e);
 }
 
 /* The request is longer than the model takes: the eldest results go, once. */
@@ -378,7 +448,9 @@ CO int turn_run(struct session *s, struct err *e)
     while (r == 0) {
         int64_t now = clock_even();
         struct reserve reserve = reserve_of(s);
-        struct step next = turn_next(&s->view, &reserve, now);
+        struct step next = s->out_of_money && s->view.end == END_OPEN
+                                           ? end(END_BUDGET, "the next request may exceed the shared budget (--budget)")
+                                           : turn_next(&s->view, &reserve, now);
 
         switch (next.kind) {
         case STEP_MODEL:

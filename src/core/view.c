@@ -284,7 +284,7 @@ static void reopen(struct view *v)
     v->end = END_OPEN;
     clear(&v->end_why);
     v->aborted = false;
-    v->faults = 0;
+    v->faults = v->limited = 0;
     v->fault_final = v->overflow = v->squeezed = false;
     v->retry_at = v->retry_wait = 0;
     clear(&v->fault_why);
@@ -478,7 +478,8 @@ int view_fold(struct view *v, const struct event *ev, const json_t *b, struct er
         break;
     case EV_FAULT:
         v->in_flight = false;
-        v->faults++;
+        v->limited += str_is(js_str(b, "class"), "limit");
+        v->faults += !str_is(js_str(b, "class"), "limit");
         v->fault_final = !js_bool(b, "retry", false);
         v->overflow = str_is(js_str(b, "class"), "overflow");
         v->retry_at = js_int(b, "retry_at", 0);

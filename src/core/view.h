@@ -119,7 +119,7 @@ struct view {
     bool in_flight;             /* a request without an answer or a fault */
 
     /* faults since the last answer */
-    int faults;
+    int faults, limited;        /* all but those where the service was asked too often; these */
     bool fault_final;
     bool overflow;              /* the last one says that the request is too long */
     bool squeezed;              /* something was left out for that reason, since the last answer */

@@ -209,7 +209,7 @@ static int64_t left_of(const struct patience *p, int64_t *ret_limit, const char 
     return MAX(left, INT64_C(1));
 }
 
-static CO ssize_t read_more(struct http *h, struct patience *p, struct buf *in, struct fault *f)
+static CO ssize_t read_more(struct http *h, struct patience *p, struct buf *in, struct pack *wire, struct fault *f)
 {
     const char *what;
     int64_t limit, wait = left_of(p, &limit, &what);
@@ -217,6 +217,8 @@ static CO ssize_t read_more(struct http *h, struct patience *p, struct buf *in, 
 
     http_idle(h, wait);
     n = http_read(h, in, &f->e);
+    if (n > 0)
+        pack_add(wire, (struct str){ in->p + in->n - (size_t)n, (size_t)n });
     if (n == -ETIMEDOUT)
         err_set(&f->e, (int)n, "%s for %lld.%lld s", what, (long long)limit / 1000, (long long)limit / 100 % 10);
     return n;
@@ -228,7 +230,7 @@ static CO int read_stream(struct http *h, struct exchange *x, struct patience *p
     ssize_t n;
     int r;
 
-    while ((n = read_more(h, p, &in, x->fault)) > 0) {
+    while ((n = read_more(h, p, &in, &x->a->wire, x->fault)) > 0) {
         x->content = false;
         r = exchange_feed(x, buf_str(&in));
         if (r < 0)
@@ -262,7 +264,7 @@ static CO int read_whole(struct http *h, struct exchange *x, struct patience *p)
     const char *where = x->rq->model->base_url;
     ssize_t n;
 
-    while ((n = read_more(h, p, &in, f)) > 0)
+    while ((n = read_more(h, p, &in, &x->a->wire, f)) > 0)
         ;
     body = str_trim(buf_str(&in));      /* blank lines may come first, as a sign of life */
     f->retry = n < 0 || !body.n;
@@ -304,7 +306,7 @@ static CO int read_error(struct http *h, struct exchange *x, long status, struct
     struct trouble t;
     ssize_t n;
 
-    while ((n = read_more(h, p, &body, &unread)) > 0)
+    while ((n = read_more(h, p, &body, &x->a->wire, &unread)) > 0)
         ;
     if (n == -ECANCELED)
         return (int)n;

@@ -116,6 +116,7 @@ void answer_done(struct answer *a)
     buf_done(&a->text);
     buf_done(&a->reasoning);
     buf_done(&a->extra);
+    pack_done(&a->wire);
     for (size_t i = 0; i < a->ncalls; i++) {
         buf_done(&a->calls[i].id);
         buf_done(&a->calls[i].name);

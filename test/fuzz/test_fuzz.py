@@ -29,7 +29,7 @@ def fuzz(name, corpus):
                         and not (part == "provider" and f == name + ".c")]
         sources.append(os.path.join(TOP, "build", "assets.c"))
         command = ["clang", "-g", "-O1", "-std=gnu11", "-w", "-D_GNU_SOURCE", "-DREIN_VERSION=\"fuzz\"", "-fsanitize=fuzzer,address,undefined",
-                   "-I" + os.path.join(TOP, "src"), "-o", program, *sources, "-luv", "-lsqlite3", "-ljansson", "-lnettle", "-lyaml", "-lpcre2-8", "-lm"]
+                   "-I" + os.path.join(TOP, "src"), "-o", program, *sources, "-luv", "-lsqlite3", "-ljansson", "-lnettle", "-lyaml", "-lpcre2-8", "-lzstd", "-lm"]
         out = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
         check(out.returncode == 0, out.stdout.decode()[-3000:])
         work = os.path.join(top, "work")
