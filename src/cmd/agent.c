@@ -2,6 +2,7 @@
 
 #include "base/path.h"
 #include "core/policy.h"
+#include "core/redact.h"
 #include "core/turn.h"
 #include "env/local.h"
 #include "rt/http.h"
@@ -82,6 +83,7 @@ int agent_main(struct invocation *in, CO int (*fn)(struct agent *a))
         config_done(&a->config);
         return fail(STATUS_USAGE, "%s", e.msg);
     }
+    config_environment(&a->config);
     http_use(&(struct http_tls){ in->opt.ca, in->opt.cert, in->opt.cert_key });
     if (loop_run(main_fiber, &start, on_signal) < 0)
         return fail(STATUS_FAILED, "the event loop cannot be started");
@@ -204,6 +206,7 @@ static int command_key(struct agent *a, const char *command, struct err *e)
     if (status != 0 || n <= 0)
         return err_set(e, -EINVAL, "the key for %s: the command that should print it failed or printed nothing", a->model_id);
     a->model.key = a->key;
+    redact_learn(str_of(a->key));
     return 0;
 }
 
@@ -229,6 +232,7 @@ static int find_address(struct agent *a, const char *had_url, const char *had_ke
         a->model.key = getenv(key_env);
         if (!a->model.key || !*a->model.key)
             return err_set(e, -EINVAL, "the key for %s is missing: set the environment variable %s", a->model_id, key_env);
+        redact_learn(str_of(a->model.key));
         return 0;
     }
     return command && (!url || url == service->base_url) ? command_key(a, command, e) : 0;

@@ -1,13 +1,14 @@
 #include "cmd/config.h"
 
 #include "base/yaml.h"
+#include "core/redact.h"
 
 #include <fcntl.h>
 #include <unistd.h>
 
 #define CONFIG_MAX ((size_t)256 << 10)
 
-static const char *const sections[] = { "providers", "models", "roles", "budgets", NULL };
+static const char *const sections[] = { "providers", "models", "roles", "budgets", "environment", NULL };
 
 static bool one_of(const char *word, const char *const *list)
 {
@@ -92,7 +93,7 @@ int config_load(const char *home, struct config *ret, struct err *e)
     if (r == 0 && !json_is_object(ret->tree))
         r = err_set(e, -EBADMSG, "it is no list of settings");
     json_object_foreach(ret->tree, key, value)
-        if (r == 0 && one_of(key, sections) && !json_is_object(value))
+        if (r == 0 && one_of(key, sections) && !json_is_object(value) && strcmp(key, "environment") != 0)
             r = err_set(e, -EBADMSG, "%s is no list of names with settings", key);
     if (r == 0)
         r = check_providers(json_object_get(ret->tree, "providers"), e);
@@ -113,6 +114,16 @@ void config_done(struct config *c)
     json_decref(c->tree);
     free(c->path);
     *c = (struct config){0};
+}
+
+void config_environment(const struct config *c)
+{
+    const json_t *name;
+    size_t i;
+
+    json_array_foreach(json_object_get(c->tree, "environment"), i, name)
+        redact_keep(str_of(json_string_value(name)));
+    redact_learn_environment();
 }
 
 int config_options(const struct config *c, struct options *opt, struct err *e)

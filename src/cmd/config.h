@@ -18,6 +18,8 @@
  *     budgets:                        names that --budget takes, in dollars, for all sessions that name it
  *       team: 20
  *
+ *     environment: [GITHUB_TOKEN]     variables that commands get although their names say that they are secret
+ *
  * A repository has no say in any of this. */
 #pragma once
 
@@ -37,6 +39,9 @@ struct config {
 /* 0 also when there is no such file. -EBADMSG says what is wrong and where. */
 int config_load(const char *home, struct config *ret, struct err *e);
 void config_done(struct config *c);
+
+/* Learns which values of the environment are secrets. */
+void config_environment(const struct config *c);
 
 /* Fills in the options that the command line leaves open. */
 int config_options(const struct config *c, struct options *opt, struct err *e);

@@ -92,6 +92,7 @@ struct answer {
     struct usage usage;
     bool has_usage;
     char model[128];                /* who answered, in the service's words */
+    bool secret;                    /* it held something that must not be kept */
     struct pack wire;               /* the body as it was received; also of an answer that failed */
 };
 

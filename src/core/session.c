@@ -1,6 +1,7 @@
 #include "core/session.h"
 
 #include "base/clock.h"
+#include "core/redact.h"
 #include "rt/proc.h"
 
 #include <stdio.h>
@@ -43,6 +44,7 @@ uint64_t session_put(struct session *s, enum kind kind, uint64_t cause, uint32_t
     int r;
 
     assert(buf_err(body) == 0);
+    s->redacted += redact(body);        /* the one place that all pass on their way into the log */
     ev = log_stage(&s->log, kind, cause, labels, body);
     r = fold(s, ev, &e);
     assert(r == 0);             /* rein wrote it itself */

@@ -42,6 +42,7 @@ struct session {
     struct view view;
     struct context context;
     struct equipment with;
+    size_t redacted;            /* secrets that were kept out of the log */
     bool out_of_money;          /* of the budget that it shares */
     const char *cancel_why;     /* END_BUDGET instead of END_INTERRUPTED when set before the turn is cancelled */
 };

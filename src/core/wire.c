@@ -21,9 +21,21 @@ static void put_part(struct session *s, uint64_t request, long status, struct st
     session_put(s, EV_WIRE, request, FROM_MODEL, &body);
 }
 
-void wire_put(struct session *s, uint64_t request, struct answer *a, long status)
+void wire_put(struct session *s, uint64_t request, struct answer *a, long status, bool secret)
 {
     size_t parts;
+
+    if (secret || a->secret) {
+        struct buf body = {0};
+
+        buf_addc(&body, '{');
+        js_add_int(&body, "request", (int64_t)request);
+        js_add_int(&body, "status", status ? status : 200);
+        js_add_text(&body, "withheld", "a secret was in it");
+        buf_addc(&body, '}');
+        session_put(s, EV_WIRE, request, FROM_MODEL, &body);
+        return;
+    }
 
     pack_end(&a->wire);
     parts = (a->wire.out.n + PART_MAX - 1) / PART_MAX;

@@ -7,5 +7,5 @@
 
 #include "core/session.h"
 
-/* Puts what was received for a request: as many events as its size needs. */
-void wire_put(struct session *s, uint64_t request, struct answer *a, long status);
+/* Puts what was received for a request: as many events as its size needs; or, with a secret in it, that it is withheld. */
+void wire_put(struct session *s, uint64_t request, struct answer *a, long status, bool secret);

@@ -2,6 +2,7 @@
 #include "env/local_impl.h"
 
 #include "base/path.h"
+#include "core/redact.h"
 #include "rt/offload.h"
 
 #include <fcntl.h>
@@ -30,7 +31,7 @@ int env_box_path(char **ret, struct err *e)
     return proc_beside("rein-box", ret, e);
 }
 
-/* The user's environment without the key, and with what keeps programs from waiting for a person. */
+/* The user's environment without what is secret by its name, and with what keeps programs from waiting for a person. */
 static CO char **command_env(const char *hide, bool tty)
 {
     static const char *const set[] = {
@@ -45,7 +46,8 @@ static CO char **command_env(const char *hide, bool tty)
     env = xcalloc(n + ARRAY_SIZE(set) + 1, sizeof(*env));
     for (i = k = 0; i < n; i++) {
         size_t name = strcspn(user[i], "=");
-        bool drop = hide && strlen(hide) == name && memcmp(user[i], hide, name) == 0;
+        bool drop = (hide && strlen(hide) == name && memcmp(user[i], hide, name) == 0) ||
+                    redact_name((struct str){ user[i], name });
 
         for (size_t s = 0; s < ARRAY_SIZE(set) && !drop; s++)
             drop = strncmp(set[s], user[i], name + 1) == 0;

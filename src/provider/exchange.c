@@ -127,6 +127,7 @@ void exchange_done(struct exchange *x)
     x->form->done(x->state);
     free(x->state);
     sse_done(&x->sse);
+    redactor_done(&x->screen);
 }
 
 static int too_large(struct exchange *x)
@@ -209,7 +210,17 @@ static int64_t left_of(const struct patience *p, int64_t *ret_limit, const char 
     return MAX(left, INT64_C(1));
 }
 
-static CO ssize_t read_more(struct http *h, struct patience *p, struct buf *in, struct pack *wire, struct fault *f)
+/* Word for word, for the log; unless a secret is in it. */
+static void record(struct exchange *x, struct str came)
+{
+    cleanup(buf_done) struct buf clean = {0};
+
+    redactor_feed(&x->screen, came, &clean);
+    x->a->secret = x->screen.found > 0;
+    pack_add(&x->a->wire, came);
+}
+
+static CO ssize_t read_more(struct http *h, struct patience *p, struct buf *in, struct exchange *x, struct fault *f)
 {
     const char *what;
     int64_t limit, wait = left_of(p, &limit, &what);
@@ -218,7 +229,7 @@ static CO ssize_t read_more(struct http *h, struct patience *p, struct buf *in, 
     http_idle(h, wait);
     n = http_read(h, in, &f->e);
     if (n > 0)
-        pack_add(wire, (struct str){ in->p + in->n - (size_t)n, (size_t)n });
+        record(x, (struct str){ in->p + in->n - (size_t)n, (size_t)n });
     if (n == -ETIMEDOUT)
         err_set(&f->e, (int)n, "%s for %lld.%lld s", what, (long long)limit / 1000, (long long)limit / 100 % 10);
     return n;
@@ -230,7 +241,7 @@ static CO int read_stream(struct http *h, struct exchange *x, struct patience *p
     ssize_t n;
     int r;
 
-    while ((n = read_more(h, p, &in, &x->a->wire, x->fault)) > 0) {
+    while ((n = read_more(h, p, &in, x, x->fault)) > 0) {
         x->content = false;
         r = exchange_feed(x, buf_str(&in));
         if (r < 0)
@@ -264,7 +275,7 @@ static CO int read_whole(struct http *h, struct exchange *x, struct patience *p)
     const char *where = x->rq->model->base_url;
     ssize_t n;
 
-    while ((n = read_more(h, p, &in, &x->a->wire, f)) > 0)
+    while ((n = read_more(h, p, &in, x, f)) > 0)
         ;
     body = str_trim(buf_str(&in));      /* blank lines may come first, as a sign of life */
     f->retry = n < 0 || !body.n;
@@ -306,7 +317,7 @@ static CO int read_error(struct http *h, struct exchange *x, long status, struct
     struct trouble t;
     ssize_t n;
 
-    while ((n = read_more(h, p, &body, &x->a->wire, &unread)) > 0)
+    while ((n = read_more(h, p, &body, x, &unread)) > 0)
         ;
     if (n == -ECANCELED)
         return (int)n;
@@ -367,13 +378,22 @@ static CO int run(struct exchange *x)
     return type.n >= 17 && strncasecmp(type.p, "text/event-stream", 17) == 0 ? read_stream(h, x, &p) : read_whole(h, x, &p);
 }
 
+static int finish_record(struct exchange *x, int r)
+{
+    cleanup(buf_done) struct buf rest = {0};
+
+    redactor_end(&x->screen, &rest);
+    x->a->secret = x->screen.found > 0;
+    return r;
+}
+
 CO int exchange_run(const struct exchange_form *form, const struct request *rq, const struct sink *sink, struct answer *ret,
                     struct fault *f)
 {
     cleanup(exchange_done) struct exchange x;
 
     exchange_init(&x, form, rq, sink, ret, f);
-    return run(&x);
+    return finish_record(&x, run(&x));
 }
 
 /* Every API has a list of objects, under one name or another, and in each the model's name. */

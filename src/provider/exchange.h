@@ -7,6 +7,7 @@
 
 #include "base/js.h"
 #include "core/provider.h"
+#include "core/redact.h"
 #include "rt/sse.h"
 
 struct exchange {
@@ -22,6 +23,7 @@ struct exchange {
     bool whole;                 /* it is no stream, but one document */
     struct sse sse;
     size_t bytes;               /* of all events so far */
+    struct redactor screen;     /* of what comes, word for word: it tells whether a secret is in it */
 };
 
 #define EXCHANGE_HEADERS 8
