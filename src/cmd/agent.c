@@ -86,7 +86,7 @@ int agent_main(struct invocation *in, CO int (*fn)(struct agent *a))
     config_environment(&a->config);
     http_use(&(struct http_tls){ in->opt.ca, in->opt.cert, in->opt.cert_key });
     if (loop_run(main_fiber, &start, on_signal) < 0)
-        return fail(STATUS_FAILED, "the event loop cannot be started");
+        start.status = fail(STATUS_FAILED, "the event loop cannot be started");
     buf_done(&a->answer);
     free(a->home);
     free(a->cwd);
@@ -94,6 +94,8 @@ int agent_main(struct invocation *in, CO int (*fn)(struct agent *a))
     free(a->model_id);
     free(a->model.name);
     free(a->key);
+    json_decref(a->recorded[0]);
+    json_decref(a->recorded[1]);
     config_done(&a->config);
     return start.status;
 }
@@ -352,17 +354,11 @@ CO int agent_create(struct agent *a)
 
 /* What a session's log says, as far as it has to be known before the rest can be folded. */
 struct recorded {
-    json_t *first, *set;            /* bodies of its first event, and of the last that changed something */
+    json_t *first, *set;            /* bodies of its first event, and of the last that changed something; the agent's */
     const char *cwd, *model, *api, *harness, *effort, *budget;
     int64_t max_output;
     bool switched;                  /* the command line says another model, or another API */
 };
-
-static void recorded_done(struct recorded *r)
-{
-    json_decref(r->first);
-    json_decref(r->set);
-}
 
 static CO int read_body(struct event *ev, const struct session_row *row, json_t **ret, struct err *e)
 {
@@ -384,6 +380,8 @@ static CO int read_recorded(struct agent *a, const struct session_row *row, uint
     r = read_body(ev, row, &ret->first, e);
     if (r == 0 && store_latest(a->store, row->key, EV_SET, upto, &ev, e) == 0)
         r = read_body(ev, row, &ret->set, e);
+    a->recorded[0] = ret->first;
+    a->recorded[1] = ret->set;
     if (r < 0)
         return r;
     ret->cwd = js_str(ret->first, "cwd").p;
@@ -514,7 +512,6 @@ CO int agent_open(struct agent *a, struct session_row *row)
 
     r = read_recorded(a, row, 0, &rec, &e);
     r = r < 0 ? fail(STATUS_FAILED, "%s", e.msg) : open_recorded(a, row, &rec);
-    recorded_done(&rec);
     session_row_done(row);
     return r;
 }
@@ -527,7 +524,6 @@ CO int agent_fork(struct agent *a, struct session_row *row, uint64_t seq)
 
     r = read_recorded(a, row, seq, &rec, &e);
     r = r < 0 ? fail(STATUS_FAILED, "%s", e.msg) : fork_recorded(a, row, seq, &rec);
-    recorded_done(&rec);
     session_row_done(row);
     return r;
 }

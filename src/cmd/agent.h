@@ -14,6 +14,7 @@ struct agent {
     struct model model;
     struct service service;         /* where none is known by name */
     struct settings set;            /* what the command line says; borrowed from below or from the options */
+    json_t *recorded[2];            /* events of an existing session that this is borrowed from, too */
     char *cwd, *base_url, *model_id, *key;
     bool images;
     struct harness *harness;

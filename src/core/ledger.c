@@ -338,7 +338,7 @@ CO int ledger_pass(struct ledger *l, const char *quota, const char *session, int
         }
         if (getrandom(&chance, sizeof(chance), 0) != sizeof(chance))
             chance = (uint32_t)now;
-        r = fiber_sleep((free_at - now) / NS_PER_MS + 1 + chance % (uint32_t)(MAX(pace, (int64_t)PACE_LEAST_MS) * 4) /
+        r = fiber_sleep((free_at - now) / NS_PER_MS + 1 + chance % (uint32_t)MAX(pace, (int64_t)PACE_LEAST_MS) /
                         (uint32_t)(1 + (now - came) / NS_PER_S));
         if (r < 0)
             return r;

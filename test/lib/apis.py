@@ -645,7 +645,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):  # pylint: disable=invalid-name
         self.mock.gets.append(self.path)
-        if self.path.endswith("/models"):
+        if self.mock.list_needs_key and self.mock.key not in str(self.headers):
+            self.plain(401, json.dumps({"error": {"message": "no"}}))
+        elif self.path.endswith("/models"):
             self.plain(200, json.dumps({"object": "list", "data": [{"id": m, "object": "model"} for m in self.mock.models]}))
         else:
             self.plain(404, "{}")
@@ -692,21 +694,21 @@ class Apis:
     """answers: a list, or a function of (number of answers so far, body). An element may be an answer, or a function that gets the
     handler and sends what it likes."""
 
-    def __init__(self, answers, key=None, tls=None, reasons=False, images=True, address="127.0.0.1"):
+    def __init__(self, answers, key=None, tls=None, reasons=False, images=True, list_needs_key=False):
         self.answers = answers if callable(answers) else lambda n, body: answers[min(n, len(answers) - 1)]
         self.key = key
-        self.reasons, self.images = reasons, images
+        self.reasons, self.images, self.list_needs_key = reasons, images, list_needs_key
         self.model, self.models = "served-1", ["served-1"]
         self.bodies, self.raw, self.refused, self.gets, self.times, self.headers = [], [], [], [], [], []
         self.given, self.foreign = {}, {}
         self.lock = threading.Lock()
-        self.server = Server((address, 0), type("Bound", (Handler,), {"mock": self}))
+        self.server = Server(("127.0.0.1", 0), type("Bound", (Handler,), {"mock": self}))
         if tls:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(*tls)
             self.server.socket = context.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
         self.port = self.server.server_address[1]
-        self.origin = f"http{'s' if tls else ''}://{address}:{self.port}"
+        self.origin = f"http{'s' if tls else ''}://127.0.0.1:{self.port}"
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True)
         self.thread.start()
 

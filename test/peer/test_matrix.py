@@ -511,7 +511,7 @@ def test_39_one_denied_one_broken():
             place.write("a", "a\n")
             out = place.rein("exec", *mock.options(api), *QUICK, "go")
             check(out.returncode == 3, out)
-            out = place.rein("resume", "--last", "--answer", "4.2=yes", "--answer", "4.3=no")
+            out = place.rein("resume", "--last", "--answer", "5.2=yes", "--answer", "5.3=no")
             check(out.returncode == 0 and not mock.refused and len(mock.raw) == 2, out, mock.refused)
             results = [b for _, b in story(place.events(), "result")]
             check(len(results) == 3 and len({r["call"] for r in results}) == 3 and not os.path.exists(place.path("w")), results)
