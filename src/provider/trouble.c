@@ -107,8 +107,9 @@ struct trouble trouble_of(long status, const json_t *body)
     if (one_of(code, passing, ARRAY_SIZE(passing)) || one_of(type, passing, ARRAY_SIZE(passing)))
         t.retry = t.named = true;
     t.named = t.named || (in_stream && status);
+    /* A status says more than the kind of error beside it, which some give for all of theirs. */
     if (one_of(code, lasting, ARRAY_SIZE(lasting)) ||
-        (!t.limited && status < 500 && (one_of(type, lasting, ARRAY_SIZE(lasting)) || one_of(state, lasting, ARRAY_SIZE(lasting)))))
+        (in_stream && (one_of(type, lasting, ARRAY_SIZE(lasting)) || one_of(state, lasting, ARRAY_SIZE(lasting)))))
         t.retry = t.limited = false;
     if (one_of(code, no_money, ARRAY_SIZE(no_money)) || one_of(type, no_money, ARRAY_SIZE(no_money)) || t.overflow)
         t.retry = t.limited = false;

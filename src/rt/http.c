@@ -292,11 +292,14 @@ static size_t on_send(char *to, size_t size, size_t n, void *arg)
     return done;
 }
 
-/* The library rewinds when it finds that a kept connection had died. */
+/* The library rewinds when it finds that a kept connection had died. It may have died of the request: once that was sent whole, it is
+ * not for the library to send it again. */
 static int on_seek(void *arg, curl_off_t offset, int origin)
 {
     struct http *h = arg;
 
+    if (h->all_sent)
+        return CURL_SEEKFUNC_FAIL;
     if (offset != 0 || origin != SEEK_SET)
         return CURL_SEEKFUNC_CANTSEEK;
     h->at = h->at_byte = 0;

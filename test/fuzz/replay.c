@@ -1,5 +1,5 @@
 /* replay.c - runs a fuzz target without a fuzzer: over every file of a folder, and over variants of each that a fixed seed makes.
- * replay FOLDER VARIANTS; the same target links against libFuzzer in ./dev test --full. */
+ * replay FOLDER VARIANTS; replay cuts FILE; the same target links against libFuzzer in ./dev test --full. */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -53,6 +53,21 @@ static size_t vary(uint8_t *p, size_t n)
     return n;
 }
 
+/* Targets that read streams have it: at how many places one can be cut in two and mean the same. */
+__attribute__((weak)) size_t fuzz_cuts(const uint8_t *data, size_t n);
+
+static int cuts(const char *path)
+{
+    static uint8_t data[INPUT_MAX];
+    FILE *f = fopen(path, "rb");
+    size_t n = f ? fread(data, 1, sizeof(data), f) : 0;
+
+    if (f)
+        fclose(f);
+    printf("%zu of %zu\n", n && fuzz_cuts ? fuzz_cuts(data, n) : 0, n);
+    return n ? 0 : 1;
+}
+
 int main(int argc, char **argv)
 {
     static uint8_t original[INPUT_MAX], copy[2 * INPUT_MAX];
@@ -60,6 +75,8 @@ int main(int argc, char **argv)
     DIR *d = argc > 1 ? opendir(argv[1]) : NULL;
     struct dirent *de;
 
+    if (argc == 3 && strcmp(argv[1], "cuts") == 0)
+        return cuts(argv[2]);
     while (d && (de = readdir(d))) {
         char path[4096];
         size_t n;

@@ -69,3 +69,50 @@ static int play(const struct exchange_form *form, const struct provider *p, cons
     answer_done(&a);
     return 0;
 }
+
+/* All that an answer is, as text. */
+static void print(const struct answer *a, struct buf *out)
+{
+    buf_addf(out, "%s|%s|%s|%s|%s|", a->text.n ? a->text.p : "", a->reasoning.n ? a->reasoning.p : "", a->extra.n ? a->extra.p : "",
+             a->finish, a->model);
+    for (size_t i = 0; i < a->ncalls; i++)
+        buf_addf(out, "%s(%s)=%s|", a->calls[i].name.p, a->calls[i].id.n ? a->calls[i].id.p : "", a->calls[i].args.n ? a->calls[i].args.p : "");
+    buf_addf(out, "%d %lld %lld %lld", a->has_usage, (long long)a->usage.in, (long long)a->usage.out, (long long)a->usage.cached);
+}
+
+static void read_cut(const struct exchange_form *form, struct str data, size_t at, struct buf *out)
+{
+    static struct harness no_tools;
+    static const struct service service = { .name = "split" };
+    struct model model = { .service = &service, .name = (char *)"m", .base_url = (char *)"http://127.0.0.1" };
+    struct request rq = { .model = &model, .harness = &no_tools };
+    struct sink sink = { ignore, NULL };
+    struct answer a = {0};
+    struct fault f = {0};
+    struct exchange x;
+
+    exchange_init(&x, form, &rq, &sink, &a, &f);
+    if (exchange_feed(&x, str_head(data, at)) < 0 || exchange_feed(&x, str_from(data, at)) < 0 || exchange_complete(&x) < 0)
+        abort();
+    print(&a, out);
+    exchange_done(&x);
+    answer_done(&a);
+}
+
+/* How many of the places where a stream can be cut in two give the same answer as the whole. */
+static size_t equal_cuts(const struct exchange_form *form, struct str data)
+{
+    struct buf whole = {0};
+    size_t equal = 0;
+
+    read_cut(form, data, data.n, &whole);
+    for (size_t at = 0; at < data.n; at++) {
+        struct buf cut = {0};
+
+        read_cut(form, data, at, &cut);
+        equal += str_eq(buf_str(&whole), buf_str(&cut));
+        buf_done(&cut);
+    }
+    buf_done(&whole);
+    return equal;
+}

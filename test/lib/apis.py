@@ -534,7 +534,7 @@ class Gemini:
             part = {"functionCall": {"name": name, "args": json.loads(args or "{}")}}
             if sig and i == 0:
                 part["thoughtSignature"] = sig
-                server.given.setdefault((name, json.dumps(part["functionCall"]["args"], sort_keys=True)), []).append(sig)
+            server.given.setdefault((name, json.dumps(part["functionCall"]["args"], sort_keys=True)), []).append(part.get("thoughtSignature"))
             out.append(part)
         return out
 
