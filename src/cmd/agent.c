@@ -94,6 +94,7 @@ int agent_main(struct invocation *in, CO int (*fn)(struct agent *a))
     free(a->model_id);
     free(a->model.name);
     free(a->key);
+    agent_others_free(a);
     json_decref(a->recorded[0]);
     json_decref(a->recorded[1]);
     config_done(&a->config);
@@ -153,8 +154,10 @@ static int find_provider(struct agent *a, const char *model, const char *api, co
     const struct service *service;
     int r;
 
-    if (role)
+    if (role) {
+        a->role = model;
         model = role;
+    }
     r = config_service(&a->config, str_head(str_of(model), strchr(model, '/') ? strcspn(model, "/") : 0), &service, e);
     if (r < 0)
         return r;
@@ -249,7 +252,7 @@ int agent_model(struct agent *a, struct err *e)
 }
 
 /* Tokens that an answer may have. Where money is counted there has to be a number, and it is said in every request. */
-static void find_longest(struct agent *a)
+void agent_longest(struct agent *a)
 {
     int64_t own = a->harness->max_output, known = a->model.facts.output;
 
@@ -267,12 +270,18 @@ static int find_cwd(struct agent *a, const char *dir, struct err *e)
     return 0;
 }
 
+int64_t agent_answer_max(const struct agent *a)
+{
+    int64_t own = a->harness->max_output, limit = a->model.max_output;
+
+    return own && limit ? MIN(own, limit) : own ? own : limit;
+}
+
 static struct equipment equipment(struct agent *a)
 {
     return (struct equipment){
         .provider = a->provider, .model = &a->model, .harness = a->harness, .env = a->env, .images = a->images,
-        .longest = a->harness->max_output && a->model.max_output ? MIN(a->harness->max_output, a->model.max_output)
-                   : a->harness->max_output ? a->harness->max_output : a->model.max_output,
+        .longest = agent_answer_max(a), .privacy = a->privacy, .route = a->routes.n ? agent_route : NULL, .route_arg = a,
         .ledger = &a->ledger, .budget = a->budget, .budget_cap = a->budget_cap,
         .observer = { print_event, print_delta, a },
     };
@@ -334,7 +343,10 @@ CO int agent_create(struct agent *a)
         r = harness_load(opt->harness ? opt->harness : "coder", a->model_id, &a->harness, &e);
     if (r < 0)
         return fail(status_of(r), "%s", e.msg);
-    find_longest(a);
+    r = agent_rules(a, &e);
+    if (r < 0)
+        return fail(status_of(r), "%s", e.msg);
+    agent_longest(a);
     a->set.max_output = a->model.max_output;
     a->set.budget = a->budget;
     find_limits(a, true);
@@ -420,10 +432,13 @@ static int equip_recorded(struct agent *a, struct recorded *rec, struct err *e)
         r = harness_load(said->harness ? said->harness : rec->harness, a->model_id, &a->harness, e);
     if (r < 0)
         return r;
+    r = agent_rules(a, e);
+    if (r < 0)
+        return r;
     rec->switched = strcmp(a->model_id, rec->model) != 0 || strcmp(a->provider->name, rec->api) != 0;
     find_limits(a, false);
     if (rec->switched || said->budget_usd || said->budget)
-        find_longest(a);
+        agent_longest(a);
     else
         a->model.max_output = rec->max_output;      /* so that requests begin as they did */
     a->set.max_output = a->model.max_output;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cmd/config.h"
+#include "core/route.h"
 #include "core/session.h"
 
 /* Everything a session runs with, owned. */
@@ -23,6 +24,10 @@ struct agent {
     struct session *session;
     struct ledger ledger;
     char quota[QUOTA_ID];
+    struct routes routes;
+    struct privacy *privacy;
+    const char *role;               /* that the model was named by; NULL: it was not */
+    struct other *others;           /* models that the routes have led to */
     const char *budget;             /* name of a shared one, or NULL */
     int64_t budget_cap;
     struct scope side;              /* fibers that live beside the turn */
@@ -40,6 +45,15 @@ CO int agent_find(struct agent *a, enum store_mode mode, const char *arg, struct
 
 /* What the options say of the model: what it speaks, where it is, its key. No session is needed. */
 int agent_model(struct agent *a, struct err *e);
+
+/* Tokens that an answer may have: decides on model.max_output, and says the number; 0: nobody knows. */
+void agent_longest(struct agent *a);
+int64_t agent_answer_max(const struct agent *a);
+
+/* The user's rules: which model the next request goes to, and what is private. */
+int agent_rules(struct agent *a, struct err *e);
+CO int agent_route(void *arg, struct session *s, bool failed, struct err *e);
+void agent_others_free(struct agent *a);
 
 /* A new session from the options, or an existing one with what the options change. The status on failure, else 0. */
 CO int agent_create(struct agent *a);

@@ -8,7 +8,9 @@
 
 #define CONFIG_MAX ((size_t)256 << 10)
 
-static const char *const sections[] = { "providers", "models", "roles", "budgets", "environment", NULL };
+static const char *const sections[] = { "providers", "models", "roles", "budgets", "environment", "routes", "private", NULL };
+
+static const char *const lists[] = { "environment", "routes", "private", NULL };
 
 static bool one_of(const char *word, const char *const *list)
 {
@@ -93,8 +95,8 @@ int config_load(const char *home, struct config *ret, struct err *e)
     if (r == 0 && !json_is_object(ret->tree))
         r = err_set(e, -EBADMSG, "it is no list of settings");
     json_object_foreach(ret->tree, key, value)
-        if (r == 0 && one_of(key, sections) && !json_is_object(value) && strcmp(key, "environment") != 0)
-            r = err_set(e, -EBADMSG, "%s is no list of names with settings", key);
+        if (r == 0 && one_of(key, sections) && !(one_of(key, lists) ? json_is_array(value) : json_is_object(value)))
+            r = err_set(e, -EBADMSG, "%s is no list%s", key, one_of(key, lists) ? "" : " of names with settings");
     if (r == 0)
         r = check_providers(json_object_get(ret->tree, "providers"), e);
     if (r == 0)

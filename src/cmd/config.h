@@ -18,6 +18,12 @@
  *     budgets:                        names that --budget takes, in dollars, for all sessions that name it
  *       team: 20
  *
+ *     private: ["customers/", "*.pem"]        files, as a .gitignore has them, whose content only local models are given
+ *     routes:                         the first that fits says which model the next request goes to; nothing else changes the model
+ *       - {private: true, to: local}                   private data is in the session
+ *       - {role: main, tokens_above: 150000, to: big}
+ *       - {usd_above: 2, to: small}                    the session has cost more
+ *       - {failed: true, to: small}                    the model has failed for good
  *     environment: [GITHUB_TOKEN]     variables that commands get although their names say that they are secret
  *
  * A repository has no say in any of this. */

@@ -174,16 +174,27 @@ static struct str reasoning_of(const json_t *b)
     return r.n ? r : js_str(extra, "reasoning");
 }
 
-static int fold_answer(struct context *c, const struct view *v, const json_t *b)
+#define WITHHELD "[withheld: private data, which this model is not given]"
+
+/* Whether what an event says has to be kept from the model that is asked now. */
+static bool withhold(struct context *c, const struct event *ev)
+{
+    bool w = (ev->labels & IS_PRIVATE) && !c->model->service->local;
+
+    c->dropped.withheld += w;
+    return w;
+}
+
+static int fold_answer(struct context *c, const struct view *v, const json_t *b, bool hide)
 {
     cleanup(freep) struct msg_call *calls = xcalloc(v->ncalls, sizeof(*calls));
     cleanup(freep) char *extra = NULL;
     const json_t *kept = json_object_get(b, "extra");
-    struct msg m = { .role = ROLE_ASSISTANT, .text = js_str(b, "text"), .reasoning = reasoning_of(b), .calls = calls,
-                     .ncalls = v->ncalls };
+    struct msg m = { .role = ROLE_ASSISTANT, .text = hide ? LIT(WITHHELD) : js_str(b, "text"),
+                     .reasoning = hide ? LIT("") : reasoning_of(b), .calls = calls, .ncalls = v->ncalls };
     int r = flush(c);
 
-    if (kept && same_kind(c, v))
+    if (kept && same_kind(c, v) && !hide)
         extra = json_dumps(kept, JSON_COMPACT | JSON_PRESERVE_ORDER);
     else
         c->dropped.reasoning += kept || m.reasoning.n;
@@ -192,7 +203,8 @@ static int fold_answer(struct context *c, const struct view *v, const json_t *b)
     for (size_t i = 0; i < v->ncalls; i++) {
         const struct call_view *call = &v->calls[i];
 
-        calls[i] = (struct msg_call){ str_of(call->id), str_of(call->name), { call->args, call->args_len }, call->custom };
+        calls[i] = (struct msg_call){ str_of(call->id), str_of(call->name),
+                                       hide ? LIT("{}") : (struct str){ call->args, call->args_len }, call->custom && !hide };
         c->slots[i].custom = call->custom;
         c->slots[i].id = xstrdup(call->id);
         c->slots[i].tool = xstrdup(call->name);
@@ -202,7 +214,7 @@ static int fold_answer(struct context *c, const struct view *v, const json_t *b)
     return r < 0 ? r : add_message(c, &m);
 }
 
-static int fold_result(struct context *c, const struct view *v, uint64_t seq, const json_t *b)
+static int fold_result(struct context *c, const struct view *v, uint64_t seq, const json_t *b, bool hide)
 {
     const struct call_view *call = view_call(v, js_str(b, "call"));
     struct context_slot *slot = call && call->index <= c->nslots ? &c->slots[call->index - 1] : NULL;
@@ -212,8 +224,8 @@ static int fold_result(struct context *c, const struct view *v, uint64_t seq, co
     slot->filled = true;
     slot->seq = seq;
     slot->is_error = !str_is(js_str(b, "outcome"), "ok");
-    buf_add_str(&slot->text, js_str(b, "text"));
-    if (json_object_get(b, "image")) {
+    buf_add_str(&slot->text, hide ? LIT(WITHHELD) : js_str(b, "text"));
+    if (json_object_get(b, "image") && !hide) {
         slot->image_type = str_dup(js_str(json_object_get(b, "image"), "type"));
         slot->image = str_dup(js_str(json_object_get(b, "image"), "data"));
     }
@@ -313,19 +325,23 @@ static int fold_compact(struct context *c, const json_t *b)
 
 int context_fold(struct context *c, const struct view *v, const struct event *ev, const json_t *b)
 {
+    struct str text = js_str(b, "text");
+
     switch (ev->kind) {
     case EV_USER:
     case EV_STEER:
+        if (withhold(c, ev))
+            text = LIT(WITHHELD);
         if (c->nslots) {
             GROW(c->held, c->nheld, c->held_cap);
-            c->held[c->nheld++] = str_dup(js_str(b, "text"));
+            c->held[c->nheld++] = str_dup(text);
             return 0;
         }
-        return add_user(c, js_str(b, "text"));
+        return add_user(c, text);
     case EV_ANSWER:
-        return fold_answer(c, v, b);
+        return fold_answer(c, v, b, withhold(c, ev));
     case EV_RESULT:
-        return fold_result(c, v, ev->seq, b);
+        return fold_result(c, v, ev->seq, b, withhold(c, ev));
     case EV_COMPACT:
         return fold_compact(c, b);
     default:

@@ -38,7 +38,7 @@ struct context_result {         /* a result's message, where it stands among all
 
 /* What of the history the model is not given, since it comes from another one. */
 struct context_dropped {
-    int64_t reasoning, images;
+    int64_t reasoning, images, withheld;    /* withheld: messages with private data, for a model that is not local */
 };
 
 struct context {

@@ -32,7 +32,8 @@ static uint64_t put_request(struct session *s, const struct request *rq, const s
 
 static const char *fault_class(int r, const struct fault *f)
 {
-    return r == -ECANCELED ? "cancelled" : f->overflow ? "overflow" : f->limited ? "limit" : f->status ? "http" :
+    return r == -ECANCELED ? "cancelled" : r == -EPERM ? "private" : f->overflow ? "overflow" : f->limited ? "limit" :
+           f->status ? "http" :
            r == -ETIMEDOUT ? "timeout" : r == -EPROTO || r == -E2BIG || r == -EREMOTEIO ? "protocol" : "network";
 }
 
@@ -240,6 +241,35 @@ static CO int settle(struct session *s, const char *entry, int64_t cost, int64_t
     return r;
 }
 
+/* The last look at the bytes themselves, whatever the labels say: what is new in them holds nothing private, or the model is
+ * local. */
+static bool may_leave(const struct session *s, const struct request *rq, size_t repeated, struct err *e)
+{
+    size_t at = 0;
+
+    if (!s->with.privacy || s->with.model->service->local)
+        return true;
+    for (size_t i = 0; i < rq->nparts; i++) {
+        struct str part = rq->parts[i];
+        size_t seen = repeated > at + PRIVATE_RUN ? MIN(repeated - at - PRIVATE_RUN, part.n) : 0;
+
+        if (privacy_holds(s->with.privacy, str_from(part, seen))) {
+            err_set(e, -EPERM, "the request holds private data, and %s is not local", s->with.model->id);
+            return false;
+        }
+        at += part.n;
+    }
+    return true;
+}
+
+static int withheld(struct session *s, uint64_t seq, const struct fault *f)
+{
+    int64_t wait;
+
+    put_fault(s, seq, -EPERM, f, LIT(""), &(struct reserve){0}, &wait);
+    return 0;
+}
+
 CO int request_make(struct session *s, struct err *e)
 {
     cleanup(answer_done) struct answer a = {0};
@@ -283,6 +313,8 @@ CO int request_make(struct session *s, struct err *e)
     if (r < 0)
         return r;
     assert(log_clean(&s->log));         /* the request is on disk; now its bytes may leave */
+    if (!may_leave(s, &rq, repeated, &f.e))
+        return withheld(s, seq, &f);
 
     r = s->with.provider->run(&rq, &sink, &a, &f);
     secrets = watched_done(&watched);

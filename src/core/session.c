@@ -37,6 +37,27 @@ static int fold(void *arg, struct event *ev, struct err *e)
     return r < 0 ? err_prefix(e, r, "session %s, event %llu: ", s->log.row.id, (unsigned long long)ev->seq) : 0;
 }
 
+/* Once private data is in a session, all that comes after may be made of it. */
+static uint32_t privacy_label(const struct session *s, enum kind kind, const struct buf *body)
+{
+    cleanup(json_unrefp) json_t *b = NULL;
+    const json_t *file;
+    size_t i;
+
+    if (!s->with.privacy || (kind != EV_USER && kind != EV_STEER && kind != EV_ANSWER && kind != EV_RESULT && kind != EV_INTENT &&
+                             kind != EV_ASK && kind != EV_WIRE && kind != EV_FAULT && kind != EV_REPLY))
+        return 0;
+    if (s->view.is_private)
+        return IS_PRIVATE;
+    if (js_parse(buf_str(body), &b, NULL) < 0 || privacy_holds(s->with.privacy, js_str(b, "text")) ||
+        privacy_holds(s->with.privacy, js_str(b, "answer")) || privacy_holds(s->with.privacy, buf_str(body)))
+        return IS_PRIVATE;
+    json_array_foreach(json_object_get(b, "files"), i, file)
+        if (privacy_path(s->with.privacy, js_str(file, "path")))
+            return IS_PRIVATE;
+    return 0;
+}
+
 uint64_t session_put(struct session *s, enum kind kind, uint64_t cause, uint32_t labels, struct buf *body)
 {
     struct event *ev;
@@ -45,7 +66,7 @@ uint64_t session_put(struct session *s, enum kind kind, uint64_t cause, uint32_t
 
     assert(buf_err(body) == 0);
     s->redacted += redact(body);        /* the one place that all pass on their way into the log */
-    ev = log_stage(&s->log, kind, cause, labels, body);
+    ev = log_stage(&s->log, kind, cause, labels | privacy_label(s, kind, body), body);
     r = fold(s, ev, &e);
     assert(r == 0);             /* rein wrote it itself */
     return ev->seq;
@@ -109,6 +130,7 @@ static void add_settings(struct buf *b, const struct settings *set)
         buf_addc(b, '{');
         js_add_int(b, "reasoning", set->dropped->reasoning);
         js_add_int(b, "images", set->dropped->images);
+        js_add_int(b, "withheld", set->dropped->withheld);
         buf_addc(b, '}');
     }
     if (set->harness) {
@@ -318,4 +340,65 @@ int session_reply(struct session *s, struct str call, struct str answer, struct 
         return 0;
     return err_set(e, -ENOENT, "no call %.*s of session %s waits for the answer '%.*s'; `rein show %s` lists what waits",
                    STR(str_head(call, 40)), s->log.row.id, STR(str_head(answer, 20)), s->log.row.id);
+}
+
+/* The log read once more, for a context in another form. */
+struct rereading {
+    struct session *s;
+    struct view view;
+    struct context context;
+};
+
+static int fold_again(void *arg, struct event *ev, struct err *e)
+{
+    struct rereading *re = arg;
+    cleanup(json_unrefp) json_t *body = NULL;
+    cleanup(freep) char *system = NULL;
+    int r = ev->erased ? 0 : js_parse(ev->body, &body, e);
+
+    if (r == 0)
+        r = view_fold(&re->view, ev, body, e);
+    if (r == 0 && ev->seq == 1) {
+        system = harness_system(re->s->with.harness, re->view.cwd, ev->time);
+        r = context_head(&re->context, re->s->with.harness, system, re->s->log.row.id);
+    }
+    return r < 0 ? r : context_fold(&re->context, &re->view, ev, body);
+}
+
+CO int session_switch(struct session *s, const struct equipment *with, struct settings *set, const char *why, bool failed,
+                      struct err *e)
+{
+    struct rereading re = { .s = s, .view.epoch = s->view.epoch };
+    struct session_row row = s->log.row;
+    struct buf body = {0};
+    struct log log;
+    int r = session_commit(s, e);
+
+    if (r < 0)
+        return r;
+    context_init(&re.context, with->provider, with->model, with->images);
+    row.cwd = NULL;
+    log_init(&log, s->log.store, &row);
+    r = log_read(&log, fold_again, &re, e);
+    view_done(&re.view);
+    if (r < 0) {
+        context_done(&re.context);
+        return r;
+    }
+    context_done(&s->context);
+    s->context = re.context;
+    s->with.provider = with->provider;
+    s->with.model = with->model;
+    s->with.images = with->images;
+    s->with.longest = with->longest;
+    s->with.quota = with->quota;
+    set->dropped = &s->context.dropped;
+    buf_addc(&body, '{');
+    js_add_text(&body, "route", why);
+    if (failed)
+        js_add_bool(&body, "fallback", true);
+    add_settings(&body, set);
+    buf_addc(&body, '}');
+    session_put(s, EV_SET, s->view.seq, FROM_SYSTEM, &body);
+    return 0;
 }

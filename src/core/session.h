@@ -3,7 +3,10 @@
 
 #include "core/context.h"
 #include "core/ledger.h"
+#include "core/privacy.h"
 #include "core/log.h"
+
+struct session;
 
 /* Someone who watches. Events come after their commit; deltas as they arrive. Either may be NULL. */
 struct observer {
@@ -24,6 +27,10 @@ struct equipment {
     const char *quota;          /* name of its key's quota; NULL: nothing is shared */
     const char *budget;         /* name of a shared budget, or NULL */
     int64_t budget_cap;         /* billionths of a dollar */
+    const struct privacy *privacy;      /* what is private here; NULL: nothing */
+    /* Asked before each request, and with `failed` when the model has failed for good: may session_switch. 1 if it did. */
+    CO int (*route)(void *arg, struct session *s, bool failed, struct err *e);
+    void *route_arg;
     struct observer observer;
 };
 
@@ -78,6 +85,11 @@ CO int session_commit(struct session *s, struct err *e);
 int session_submit(struct session *s, struct str text, struct err *e);
 void session_set(struct session *s, const struct settings *set);
 int session_reply(struct session *s, struct str call, struct str answer, struct err *e);
+
+/* Goes on with another model: `with` has what is new of provider, model, images, longest and quota. The context is made anew from
+ * the log, in the new model's form; `set` is logged, with `why`. */
+CO int session_switch(struct session *s, const struct equipment *with, struct settings *set, const char *why, bool failed,
+                      struct err *e);
 
 /* The name of a call for people and events: ANSWER.INDEX. */
 #define CALL_NAME_MAX 48

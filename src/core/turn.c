@@ -152,6 +152,12 @@ static CO int step_end(struct session *s, enum end_state how, const char *why, s
     return session_commit(s, e);
 }
 
+/* The user's rules may send the next request to another model. 1 if they do. */
+static CO int route(struct session *s, bool failed, struct err *e)
+{
+    return s->with.route ? s->with.route(s->with.route_arg, s, failed, e) : 0;
+}
+
 /* The fiber was cancelled: every call gets its outcome, and the log says how it ended. */
 static CO int cancelled(struct session *s, struct err *e)
 {
@@ -185,8 +191,10 @@ CO int turn_run(struct session *s, struct err *e)
 
         switch (next.kind) {
         case STEP_MODEL:
+            r = route(s, false, e);
             fold_steps(s);
-            r = request_make(s, e);
+            if (r >= 0)
+                r = request_make(s, e);
             break;
         case STEP_SQUEEZE:
             step_squeeze(s);
@@ -203,7 +211,10 @@ CO int turn_run(struct session *s, struct err *e)
                 r = fiber_sleep((next.until - now) / NS_PER_MS + 1);
             break;
         case STEP_END:
-            r = step_end(s, next.end, next.why, e);
+            r = next.end == END_UNREACHABLE && s->view.fault_final ? route(s, true, e) : 0;
+            if (r == 0)
+                r = step_end(s, next.end, next.why, e);
+            r = MIN(r, 0);
             break;
         case STEP_WAIT:
         case STEP_IDLE:

@@ -439,6 +439,7 @@ int view_fold(struct view *v, const struct event *ev, const json_t *b, struct er
         return err_set(e, -EUCLEAN, "event %llu: a log begins with a session event", (unsigned long long)ev->seq);
     v->seq = ev->seq;
     v->folded++;
+    v->is_private |= (ev->labels & IS_PRIVATE) != 0;
     switch (ev->kind) {
     case EV_SESSION:
         if (ev->seq > 1) {              /* a fork: it goes on from here, as another session */
@@ -452,6 +453,8 @@ int view_fold(struct view *v, const struct event *ev, const json_t *b, struct er
         break;
     case EV_SET:
         fold_settings(v, b);
+        if (js_bool(b, "fallback", false))
+            reopen(v);                  /* another model has not failed yet */
         if (js_bool(b, "resumed", false)) {
             charge(v);
             reopen(v);

@@ -145,6 +145,7 @@ struct view {
     size_t njobs, jobs_cap;
 
     bool images;                /* the model takes them */
+    bool is_private;            /* private data is in it: what comes after may be made of that */
 
     struct plan_step *plan;     /* in the order in which the steps came */
     size_t nplan, plan_cap;

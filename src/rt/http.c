@@ -292,8 +292,8 @@ static size_t on_send(char *to, size_t size, size_t n, void *arg)
     return done;
 }
 
-/* The library rewinds when it finds that a kept connection had died. It may have died of the request: once that was sent whole, it is
- * not for the library to send it again. */
+/* The library rewinds when it finds that a kept connection had died. It may have died of the request: once that was sent whole, it
+ * is not for the library to send it again. */
 static int on_seek(void *arg, curl_off_t offset, int origin)
 {
     struct http *h = arg;
