@@ -168,8 +168,8 @@ int privacy_load(const char *root, struct str names, struct privacy **ret, struc
     loading = NULL;
     if (r != 0) {
         privacy_free(p);
-        return err_set(e, -E2BIG, "private: the files are larger than %zu MB together, or cannot be read: what is in them could not "
-                       "be told from the rest", BYTES_MAX >> 20);
+        return err_set(e, -E2BIG, "private: the files are larger than %zu MB together, or cannot be read: what is in them could "
+                       "not be told from the rest", BYTES_MAX >> 20);
     }
     *ret = p;
     return 0;
