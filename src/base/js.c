@@ -3,6 +3,7 @@
 #include "base/utf8.h"
 
 #include <inttypes.h>
+#include <math.h>
 
 /* jansson reads byte by byte, 11 us a KB. Long strings are most of what is read here, so they are taken out first, decoded at
  * the speed of memory, and put back into the tree: jansson parses what is left, and judges everything but the insides of those
@@ -209,20 +210,31 @@ static bool parse_cut(struct str text, json_t **ret)
     return true;
 }
 
-int js_parse(struct str text, json_t **ret, struct err *e)
+static int parse(struct str text, size_t flags, json_t **ret, struct err *e)
 {
     json_error_t je;
     json_t *j;
 
     if (too_deep(text))
         return err_set(e, -EBADMSG, "JSON is nested deeper than %d levels", JS_DEPTH_MAX);
-    if (parse_cut(text, ret))
+    if (!flags && parse_cut(text, ret))
         return 0;
-    j = json_loadb(text.p ? text.p : "", text.n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &je);
+    j = json_loadb(text.p ? text.p : "", text.n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | flags, &je);
     if (!j)
         return err_set(e, -EBADMSG, "JSON is wrong at byte %d: %s", je.position, je.text);
     *ret = j;
     return 0;
+}
+
+int js_parse(struct str text, json_t **ret, struct err *e)
+{
+    return parse(text, 0, ret, e);
+}
+
+/* Integers of any size; their text stays exact, only what is looked at here is rounded. */
+static int parse_loose(struct str text, json_t **ret, struct err *e)
+{
+    return js_parse(text, ret, e) == 0 ? 0 : parse(text, JSON_DECODE_INT_AS_REAL, ret, e);
 }
 
 /* Rewrites the escapes that jansson refuses; everything else is copied. */
@@ -264,13 +276,13 @@ int js_parse_clean(struct str *text, struct buf *clean, json_t **ret, struct err
 {
     cleanup(buf_done) struct buf utf8 = { .max = SIZE_MAX / 4 };
 
-    if (js_parse(*text, ret, e) == 0)
+    if (parse_loose(*text, ret, e) == 0)
         return 0;
     clean->max = SIZE_MAX / 4;
     utf8_add_clean(&utf8, *text);
     add_tolerable(clean, buf_str(&utf8));
     *text = buf_str(clean);
-    return js_parse(*text, ret, e);
+    return parse_loose(*text, ret, e);
 }
 
 int js_parse_wire(struct str text, json_t **ret, struct err *e)
@@ -341,6 +353,8 @@ int64_t js_int(const json_t *obj, const char *key, int64_t otherwise)
 {
     const json_t *v = json_object_get(obj, key);
 
+    if (json_is_real(v) && fabs(json_real_value(v)) < 9e15 && json_real_value(v) == floor(json_real_value(v)))
+        return (int64_t)json_real_value(v);
     return json_is_integer(v) ? json_integer_value(v) : otherwise;
 }
 

@@ -21,7 +21,8 @@ static inline void json_unrefp(json_t **j)
 int js_parse(struct str text, json_t **ret, struct err *e);
 
 /* Like js_parse, for bytes from the wire: ill-formed UTF-8 and lone surrogate escapes become U+FFFD and \u0000
- * inside a string becomes U+FFFD first, since a stream must not die of one bad character. */
+ * inside a string becomes U+FFFD first, since a stream must not die of one bad character; integers of
+ * any size are read, rounded. */
 int js_parse_wire(struct str text, json_t **ret, struct err *e);
 
 /* The same, and *text becomes the text that was read in the end: itself, or what stands in `clean`. */

@@ -138,12 +138,30 @@ static int chat_event(struct exchange *x, struct str data, const json_t *j)
     return 0;
 }
 
+/* Servers without a parser for it leave a model's thinking in its text, between marks, in front of all else. It has been shown as
+ * text by now; it is not kept as such. */
+static void split_thinking(struct answer *a)
+{
+    struct str text = str_trim(buf_str(&a->text)), open = LIT("<think>"), close = LIT("</think>");
+    ssize_t end = str_find(text, close, 0);
+    cleanup(buf_done) struct buf rest = {0};
+
+    if (end < 0 || text.n < open.n || memcmp(text.p, open.p, open.n) != 0)
+        return;
+    buf_add_str(&a->reasoning, str_trim((struct str){ text.p + open.n, (size_t)end - open.n }));
+    buf_add_str(&rest, str_trim(str_from(text, (size_t)end + close.n)));
+    buf_clear(&a->text);
+    buf_add_str(&a->text, buf_str(&rest));
+}
+
 /* What goes back with the answer. */
 static void chat_end(struct exchange *x)
 {
     struct chat *chat = x->state;
     struct buf *extra = &x->a->extra;
 
+    if (!x->a->reasoning.n)
+        split_thinking(x->a);
     if (!chat->reasoning[0].n && !chat->reasoning[1].n && !chat->details.n)
         return;
     buf_addc(extra, '{');

@@ -5,7 +5,7 @@ void parts_raw(struct parts *p, struct str json)
 {
     cleanup(json_unrefp) json_t *j = NULL;
 
-    if (js_parse(json, &j, NULL) < 0)
+    if (js_parse_wire(json, &j, NULL) < 0)
         return;                         /* put together from pieces that were broken: it would break the next request */
     p->needed = true;
     buf_addf(&p->list, "%s{", p->list.n ? "," : "");
