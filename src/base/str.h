@@ -29,7 +29,9 @@ static inline bool str_is(struct str a, const char *b)
 
 static inline struct str str_from(struct str s, size_t at)
 {
-    return at >= s.n ? (struct str){ s.p + s.n, 0 } : (struct str){ s.p + at, s.n - at };
+    if (at >= s.n)
+        return (struct str){ s.p ? s.p + s.n : NULL, 0 };
+    return (struct str){ s.p + at, s.n - at };
 }
 
 static inline struct str str_head(struct str s, size_t n)

@@ -85,7 +85,8 @@ CHECKS = {
     "power after kills": lambda name, binary: power.blackouts_after_kills(name, 200, 4000, SEED, binary),
     "power after early kills": lambda name, binary: power.blackouts_after_kills(name, 50, 1000, SEED, binary, range(35, 60)),
     "errors": lambda name, binary: sweep.error_sweep(name, 800, SEED, binary),
-    "syncs": sweep.failed_syncs,
+    # A play leaves out a sync where two runs differ by a call, which on a busy machine may be the one that matters.
+    "syncs": lambda name, binary: [sweep.failed_syncs(name, binary) for _ in range(4)],
 }
 
 
