@@ -17,6 +17,8 @@ DEFECTS = {
     "intent after effect": ("src/core/calls.c", "    if (runs[0]->call.effect == EFFECT_PURE) {\n        log_flush(&s->log);",
                             "    if (runs[0]->call.effect) {\n        (void)e;", "kill", "commands"),
     "a request lost in a crash costs nothing": ("src/core/view.c", "    v->used.in += v->set_aside_tokens;\n", "", "kill", "edits"),
+    "secrets pass between two pieces": ("src/core/redact.c", "    release(r, certain(r), out);\n", "    (void)certain;\n    release(r, r->held.n, out);\n",
+                                        "unit", "unit-redact"),
     "gap after a failed append": ("src/core/store.c", "    if (first != last + 1)\n", "    if (first < last)\n", "unit", "unit-log"),
     "late writes not fenced": ("src/core/store.c", "    if ((uint64_t)now != op->lease.epoch)\n", "    if (!now)\n", "unit", "unit-log"),
     "opaque calls repeated": ("src/core/view.c", 'c->pure = str_is(js_str(b, "effect"), "pure");', "c->pure = true;", "kill",
