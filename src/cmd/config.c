@@ -33,33 +33,16 @@ static int check_members(const json_t *obj, const char *const *known, const char
     return 0;
 }
 
-static int check_providers(const json_t *list, struct err *e)
+/* Each entry of a section has only settings that are known. */
+static int check_section(const json_t *list, const char *section, const char *const *known, struct err *e)
 {
-    static const char *const known[] = { "like", "api", "base_url", "key_env", "key_command", "local", "members", "strict",
-                                         "reasons_always", "bare_stream", "cache_key", "limit", NULL };
+    static const char *const prices[] = { "in", "cached", "written", "out", NULL };
     const char *name;
     json_t *value;
     int r = 0;
 
     json_object_foreach((json_t *)list, name, value) {
-        cleanup(freep) char *where = xasprintf("providers: %s", name);
-
-        if (r == 0)
-            r = check_members(value, known, where, e);
-    }
-    return r;
-}
-
-static int check_models(const json_t *list, struct err *e)
-{
-    static const char *const known[] = { "context", "output", "images", "price", NULL },
-                      *const prices[] = { "in", "cached", "written", "out", NULL };
-    const char *name;
-    json_t *value;
-    int r = 0;
-
-    json_object_foreach((json_t *)list, name, value) {
-        cleanup(freep) char *where = xasprintf("models: %s", name);
+        cleanup(freep) char *where = xasprintf("%s: %s", section, name);
 
         if (r == 0)
             r = check_members(value, known, where, e);
@@ -71,6 +54,9 @@ static int check_models(const json_t *list, struct err *e)
 
 int config_load(const char *home, struct config *ret, struct err *e)
 {
+    static const char *const of_provider[] = { "like", "api", "base_url", "key_env", "key_command", "local", "members", "strict",
+                                               "reasons_always", "bare_stream", "cache_key", "limit", NULL };
+    static const char *const of_model[] = { "context", "output", "images", "price", NULL };
     cleanup(buf_done) struct buf text = BUF_MAX(CONFIG_MAX);
     cleanup(closep) int fd = -1;
     const char *key;
@@ -98,9 +84,9 @@ int config_load(const char *home, struct config *ret, struct err *e)
         if (r == 0 && one_of(key, sections) && !(one_of(key, lists) ? json_is_array(value) : json_is_object(value)))
             r = err_set(e, -EBADMSG, "%s is no list%s", key, one_of(key, lists) ? "" : " of names with settings");
     if (r == 0)
-        r = check_providers(json_object_get(ret->tree, "providers"), e);
+        r = check_section(json_object_get(ret->tree, "providers"), "providers", of_provider, e);
     if (r == 0)
-        r = check_models(json_object_get(ret->tree, "models"), e);
+        r = check_section(json_object_get(ret->tree, "models"), "models", of_model, e);
     return r < 0 ? err_prefix(e, -EBADMSG, "%s: ", ret->path) : 0;
 }
 

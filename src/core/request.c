@@ -214,20 +214,6 @@ static CO int step_ledger(struct session *s, const struct reserve *reserve, cons
     return r < 0 ? r : queued;
 }
 
-/* A request that does not leave, and why. */
-static int held_back(struct session *s, int r, const struct err *why)
-{
-    struct fault f = { .wait_ms = -1, .e = *why };
-    int64_t wait;
-
-    if (r == -EDQUOT) {
-        s->out_of_money = true;
-        return 0;
-    }
-    put_fault(s, s->view.seq, r, &f, LIT(""), &(struct reserve){0}, &wait);
-    return r == -ECANCELED ? r : 0;
-}
-
 /* Tells the ledger how a request went. What fails there fails the session: other sessions build on it. */
 static CO int settle(struct session *s, const char *entry, int64_t cost, int64_t wait, bool queued, const char *why,
                      struct err *e)
@@ -239,6 +225,18 @@ static CO int settle(struct session *s, const char *entry, int64_t cost, int64_t
     if (r == 0 && s->with.budget)
         r = ledger_settle(s->with.ledger, s->with.budget, entry, cost, e);
     return r;
+}
+
+/* A request that does not leave, and why; what was set aside for it in a shared budget is given back. */
+static CO int held_back(struct session *s, uint64_t cause, int r, const struct err *why, const char *entry, struct err *e)
+{
+    struct fault f = { .wait_ms = -1, .e = *why };
+    int64_t wait;
+    int settled;
+
+    put_fault(s, cause, r, &f, LIT(""), &(struct reserve){0}, &wait);
+    settled = entry ? settle(s, entry, 0, 0, false, why->msg, e) : 0;
+    return r == -ECANCELED ? r : settled;
 }
 
 /* The last look at the bytes themselves, whatever the labels say: what is new in them holds nothing private, or the model is
@@ -262,14 +260,6 @@ static bool may_leave(const struct session *s, const struct request *rq, size_t 
     return true;
 }
 
-static int withheld(struct session *s, uint64_t seq, const struct fault *f)
-{
-    int64_t wait;
-
-    put_fault(s, seq, -EPERM, f, LIT(""), &(struct reserve){0}, &wait);
-    return 0;
-}
-
 CO int request_make(struct session *s, struct err *e)
 {
     cleanup(answer_done) struct answer a = {0};
@@ -287,12 +277,16 @@ CO int request_make(struct session *s, struct err *e)
     char entry[SESSION_ID_MAX + 24];
     struct err held = {0};
     uint64_t seq;
-    int queued, r;
+    int queued, settled, r;
 
     snprintf(entry, sizeof(entry), "%s.%llu", s->log.row.id, (unsigned long long)s->view.seq + 1);
     r = queued = step_ledger(s, &reserve, entry, &held);
-    if (r == -ETIMEDOUT || r == -EDQUOT || r == -ECANCELED)
-        return held_back(s, r, &held);
+    if (r == -EDQUOT) {
+        s->out_of_money = true;
+        return 0;
+    }
+    if (r == -ETIMEDOUT || r == -ECANCELED)
+        return held_back(s, s->view.seq, r, &held, NULL, e);
     if (r < 0) {
         *e = held;
         return r;
@@ -309,12 +303,12 @@ CO int request_make(struct session *s, struct err *e)
     if (r == 0 && s->with.quota && !ledger_open(s->with.ledger, s->with.quota))
         r = queued = ledger_pass(s->with.ledger, s->with.quota, s->log.row.id, patience_ms(s), &held);
     if (r == -ETIMEDOUT || r == -ECANCELED)
-        return held_back(s, r, &held);
+        return held_back(s, seq, r, &held, entry, e);
     if (r < 0)
         return r;
     assert(log_clean(&s->log));         /* the request is on disk; now its bytes may leave */
-    if (!may_leave(s, &rq, repeated, &f.e))
-        return withheld(s, seq, &f);
+    if (!may_leave(s, &rq, repeated, &held))
+        return held_back(s, seq, -EPERM, &held, entry, e);
 
     r = s->with.provider->run(&rq, &sink, &a, &f);
     secrets = watched_done(&watched);
@@ -337,6 +331,7 @@ CO int request_make(struct session *s, struct err *e)
         cost = put_fault(s, seq, r, &f, buf_str(&a.text), &reserve, &wait);
     }
     buf_done(&body);
-    return r == -ECANCELED ? r : settle(s, entry, cost, f.limited ? wait : 0, queued > 0, f.e.msg, e);
+    settled = settle(s, entry, cost, f.limited ? wait : 0, queued > 0, f.e.msg, e);     /* also of one that was cut short */
+    return r == -ECANCELED ? r : settled;
 }
 

@@ -16,7 +16,7 @@ static void give_back(const struct provider *p, const struct model *model, const
     struct msg_call *calls = xcalloc(a->ncalls + 1, sizeof(*calls));
     struct msg m = { .role = ROLE_ASSISTANT, .text = buf_str(&a->text), .reasoning = buf_str(&a->reasoning), .calls = calls,
                      .ncalls = a->ncalls };
-    struct buf out = {0}, extra = {0};
+    struct buf out = {0};
     json_t *j = NULL;
     char *kept = NULL;
     struct err e;
@@ -38,7 +38,6 @@ static void give_back(const struct provider *p, const struct model *model, const
         abort();
     json_decref(j);
     free(kept);
-    buf_done(&extra);
     buf_done(&out);
     free(calls);
 }

@@ -1,6 +1,7 @@
 """What sessions share: a key that is refused pauses for all of them, and a budget that nobody exceeds."""
 import json
 import os
+import signal
 import threading
 import time
 
@@ -128,6 +129,24 @@ def test_sixty_four_requests_on_one_budget():
         check(owed[0] <= cap * 1e9, "above the budget", owed[0])
         codes = spend(place, mock, 1, "--budget", "team", "--patience", "1")
         check(codes == [4], "nothing is left of it", codes)
+
+
+def test_what_is_not_needed_is_given_back():
+    """A request that a person cuts short costs what it may have read, and not all that was set aside for it."""
+    with Place() as place, Apis(lambda n, body: (lambda h: time.sleep(5)) if len(mock.raw) == 2 else text("ok")) as mock:
+        set_up(place, team="1")
+        check(place.rein("exec", *mock.options("chat"), "--budget", "team", "go").returncode == 0)
+        reserve = story(place.events(), "request")[0][1]["reserve_cost"] / 1e9
+        set_up(place, other=f"{reserve * 1.8:.9f}")
+        p = place.start("exec", *mock.options("chat"), "--budget", "other", "go")
+        while len(mock.raw) < 2:
+            time.sleep(0.01)
+        time.sleep(0.2)
+        p.send_signal(signal.SIGINT)
+        p.communicate(timeout=10)
+        check(p.returncode == 130)
+        out = place.rein("exec", *mock.options("chat"), "--budget", "other", "--patience", "1", "go")
+        check(out.returncode == 0, "all of it is still set aside", out)
 
 
 def test_budget_of_a_session():
