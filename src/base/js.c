@@ -215,6 +215,8 @@ static int parse(struct str text, size_t flags, json_t **ret, struct err *e)
     json_error_t je;
     json_t *j;
 
+    if (text.n && memchr(text.p, 0, text.n))        /* jansson does not see one behind a number */
+        return err_set(e, -EBADMSG, "JSON is wrong: it has a NUL byte");
     if (too_deep(text))
         return err_set(e, -EBADMSG, "JSON is nested deeper than %d levels", JS_DEPTH_MAX);
     if (!flags && parse_cut(text, ret))

@@ -1,4 +1,4 @@
-#include "cmd/agent.h"
+#include "cmd/service.h"
 
 #include "base/path.h"
 #include "core/policy.h"
@@ -119,6 +119,18 @@ CO int agent_find(struct agent *a, enum store_mode mode, const char *arg, struct
     return r < 0 ? fail(r == -ENOENT || r == -ENOTUNIQ ? STATUS_USAGE : STATUS_FAILED, "%s", e.msg) : 0;
 }
 
+CO int agent_find_log(struct agent *a, const char *arg, struct session_row *ret)
+{
+    struct err e = {0};
+
+    if (!arg || strcmp(arg, LEDGER_ID) != 0)
+        return agent_find(a, STORE_READ, arg, ret);
+    if (agent_store(a, STORE_READ, &e) < 0)
+        return fail(STATUS_FAILED, "%s", e.msg);
+    *ret = ledger_row();
+    return 0;
+}
+
 /* Whether a model takes images: what is known of it, else by its name. */
 static bool takes_images(const struct facts *facts, const char *model)
 {
@@ -145,19 +157,29 @@ static int find_effort(struct agent *a, const char *word, struct err *e)
     return word ? err_set(e, -EINVAL, "--effort takes off, low, medium, high, max or default, not '%s'", word) : 0;
 }
 
-/* What the model is called, what it speaks and what is known of it; `model` is PROVIDER/NAME or a role, `api` NULL for the
- * service's own. */
+/* What a person calls a model, as PROVIDER/NAME: it may be a role, and local/NAME is the server's that has it. */
+static CO int resolve(struct agent *a, const char *said, const char *base_url, char **ret, struct err *e)
+{
+    const char *of_role = strchr(said, '/') ? NULL : config_role(&a->config, said);
+    const char *model = of_role ? of_role : said;
+    bool search = strncmp(model, "local/", 6) == 0 && !base_url &&
+                  !json_object_get(json_object_get(a->config.tree, "providers"), "local");
+
+    a->role = of_role ? said : NULL;
+    if (search)
+        return service_local(&a->config, model + 6, ret, e);
+    *ret = xstrdup(model);
+    return 0;
+}
+
+/* What the model is called, what it speaks and what is known of it; `api` NULL for the service's own. */
 static int find_provider(struct agent *a, const char *model, const char *api, const char *effort, const char *budget, struct err *e)
 {
     const struct options *opt = &a->in->opt;
-    const char *role = strchr(model, '/') ? NULL : config_role(&a->config, model), *name;
     const struct service *service;
+    const char *name;
     int r;
 
-    if (role) {
-        a->role = model;
-        model = role;
-    }
     r = config_service(&a->config, str_head(str_of(model), strchr(model, '/') ? strcspn(model, "/") : 0), &service, e);
     if (r < 0)
         return r;
@@ -243,10 +265,14 @@ static int find_address(struct agent *a, const char *had_url, const char *had_ke
     return command && (!url || url == service->base_url) ? command_key(a, command, e) : 0;
 }
 
-int agent_model(struct agent *a, struct err *e)
+CO int agent_model(struct agent *a, struct err *e)
 {
     const struct options *opt = &a->in->opt;
-    int r = find_provider(a, opt->model, opt->api, opt->effort, opt->budget, e);
+    cleanup(freep) char *model = NULL;
+    int r = resolve(a, opt->model, opt->base_url, &model, e);
+
+    if (r == 0)
+        r = find_provider(a, model, opt->api, opt->effort, opt->budget, e);
 
     return r < 0 ? r : find_address(a, NULL, NULL, e);
 }
@@ -307,6 +333,8 @@ static enum status status_of(int r)
     switch (r) {
     case -ENOTSUP:
         return STATUS_PROTECTION;
+    case -EHOSTUNREACH:
+        return STATUS_MODEL;
     case -EINVAL:
     case -EPERM:
     case -ENOENT:
@@ -349,6 +377,7 @@ CO int agent_create(struct agent *a)
     agent_longest(a);
     a->set.max_output = a->model.max_output;
     a->set.budget = a->budget;
+    a->set.role = a->role;
     find_limits(a, true);
     a->set.cwd = a->cwd;
     a->set.harness = a->harness;
@@ -367,7 +396,7 @@ CO int agent_create(struct agent *a)
 /* What a session's log says, as far as it has to be known before the rest can be folded. */
 struct recorded {
     json_t *first, *set;            /* bodies of its first event, and of the last that changed something; the agent's */
-    const char *cwd, *model, *api, *harness, *effort, *budget;
+    const char *cwd, *model, *api, *harness, *effort, *budget, *role;
     int64_t max_output;
     bool switched;                  /* the command line says another model, or another API */
 };
@@ -406,6 +435,7 @@ static CO int read_recorded(struct agent *a, const struct session_row *row, uint
     ret->harness = js_str(json_object_get(ret->first, "harness"), "source").p;
     ret->effort = js_str(ret->set ? ret->set : ret->first, "effort").p;
     ret->budget = js_str(ret->set ? ret->set : ret->first, "budget").p;
+    ret->role = js_str(ret->set ? ret->set : ret->first, "role").p;
     ret->max_output = js_int(ret->set ? ret->set : ret->first, "max_output", 0);
     if (!ret->cwd || !ret->model || !ret->api || !ret->harness)
         return err_set(e, -EUCLEAN, "session %s: event 1 is incomplete", row->id);
@@ -413,14 +443,17 @@ static CO int read_recorded(struct agent *a, const struct session_row *row, uint
 }
 
 /* Puts together what a recorded session runs with, all but its model's address. */
-static int equip_recorded(struct agent *a, struct recorded *rec, struct err *e)
+static CO int equip_recorded(struct agent *a, struct recorded *rec, struct err *e)
 {
     const struct options *said = &a->said;
-    const char *role = said->model ? config_role(&a->config, said->model) : NULL;
-    const char *model = role ? role : said->model ? said->model : rec->model;
-    bool other = strcmp(model, rec->model) != 0;
+    cleanup(freep) char *model = said->model ? NULL : xstrdup(rec->model);
+    bool other;
     int r = said->mode ? policy_mode(said->mode, e) : 0;
 
+    a->role = rec->role;
+    if (r == 0 && said->model)
+        r = resolve(a, said->model, said->base_url, &model, e);
+    other = r == 0 && strcmp(model, rec->model) != 0;
     if (r == 0)
         r = find_provider(a, model, said->api ? said->api : other ? NULL : rec->api, said->effort ? said->effort : rec->effort,
                           said->budget ? said->budget : rec->budget, e);
@@ -443,6 +476,7 @@ static int equip_recorded(struct agent *a, struct recorded *rec, struct err *e)
         a->model.max_output = rec->max_output;      /* so that requests begin as they did */
     a->set.max_output = a->model.max_output;
     a->set.budget = a->budget;
+    a->set.role = a->role;
     a->set.mode = said->mode;
     a->set.model = a->model_id;
     a->set.api = a->provider->name;

@@ -42,9 +42,11 @@ CO int agent_store(struct agent *a, enum store_mode mode, struct err *e);
 
 /* Opens the store and finds the session that an ID (may be NULL), or --last, names. The status on failure, else 0. */
 CO int agent_find(struct agent *a, enum store_mode mode, const char *arg, struct session_row *ret);
+/* The same to read only, where "ledger" names what all sessions share. */
+CO int agent_find_log(struct agent *a, const char *arg, struct session_row *ret);
 
 /* What the options say of the model: what it speaks, where it is, its key. No session is needed. */
-int agent_model(struct agent *a, struct err *e);
+CO int agent_model(struct agent *a, struct err *e);
 
 /* Tokens that an answer may have: decides on model.max_output, and says the number; 0: nobody knows. */
 void agent_longest(struct agent *a);

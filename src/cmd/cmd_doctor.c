@@ -85,17 +85,6 @@ static void check_fibers(struct report *rep)
     line(rep, maps && maps < 30000 ? NOTE : GOOD, "fibers", "at most about %ld at once (vm.max_map_count)", maps / 2);
 }
 
-static bool is_listed(const json_t *names, const char *name)
-{
-    const json_t *each;
-    size_t i;
-
-    json_array_foreach(names, i, each)
-        if (strcmp(json_string_value(each), name) == 0)
-            return true;
-    return false;
-}
-
 static bool in_path(const char *name)
 {
     cleanup(freep) char *path = xstrdup(getenv("PATH") ? getenv("PATH") : "");
@@ -157,7 +146,7 @@ static CO void check_service(struct agent *a, struct report *rep)
     service_ask(&asked);
     good = service_tell(&asked, key_env, &text);
     line(rep, good ? GOOD : BAD, "model", "%s", text.p);
-    if (good && asked.listing.names && !is_listed(asked.listing.names, a->model.name))
+    if (good && asked.listing.names && !service_lists(&asked, a->model.name))
         line(rep, NOTE, "model", "%s is not among those that the service lists", a->model.name);
 }
 

@@ -24,7 +24,7 @@ static CO int verify_main(struct agent *a)
 
     if (a->in->nargs > 2)
         return fail(STATUS_USAGE, "log verify takes one session");
-    r = agent_find(a, STORE_READ, a->in->args[1], &row);
+    r = agent_find_log(a, a->in->args[1], &row);
     if (r != 0)
         return r;
     log_init(&log, a->store, &row);

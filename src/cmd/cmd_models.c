@@ -2,10 +2,6 @@
  * whether it is there; and what is known of a model. */
 #include "cmd/service.h"
 
-#define LOCAL_CONNECT_MS   300
-#define LOCAL_ANSWER_MS    2000
-#define REMOTE_CONNECT_MS  5000
-#define REMOTE_ANSWER_MS   10000
 #define SHOWN_MAX          20           /* names of one service; all with a pattern, or --json */
 
 struct entry {
@@ -28,12 +24,8 @@ static bool prepare(struct agent *a, const struct service *s, struct entry *e)
     const char *key = s->key_env ? getenv(s->key_env) : NULL;
 
     *e = (struct entry){ .service = s, .key_env = s->key_env };
-    e->asked.provider = provider_find(str_of(s->api));
-    if (!e->asked.provider || !e->asked.provider->list || !s->base_url)
+    if (!service_ready(s, key, &e->asked))
         return false;
-    e->asked.model = (struct model){ .service = s, .base_url = (char *)s->base_url, .key = (char *)key };
-    e->asked.model.timers = s->local ? (struct timers){ LOCAL_CONNECT_MS, LOCAL_ANSWER_MS, LOCAL_ANSWER_MS, LOCAL_ANSWER_MS }
-                                     : (struct timers){ REMOTE_CONNECT_MS, REMOTE_ANSWER_MS, REMOTE_ANSWER_MS, REMOTE_ANSWER_MS };
     e->ask = (!s->key_env && !command) || (key && *key);
     return true;
 }
@@ -133,31 +125,19 @@ static void print_json(struct agent *a, const struct entry *e)
 
 static CO int models_main(struct agent *a)
 {
-    const char *pattern = a->in->nargs ? a->in->args[0] : NULL, *name;
+    const char *pattern = a->in->nargs ? a->in->args[0] : NULL;
     cleanup(scope_done) struct scope all = SCOPE_INIT;
-    struct entry *list = NULL;
-    size_t n = 0, cap = 0;
+    cleanup(freep) const struct service **known = NULL;
+    cleanup(freep) struct entry *list = NULL;
+    size_t n = 0, nknown;
     struct err e = {0};
-    json_t *value;
     bool any = false;
 
-    json_object_foreach(json_object_get(a->config.tree, "providers"), name, value) {
-        const struct service *s;
-
-        if (config_service(&a->config, str_of(name), &s, &e) < 0) {
-            free(list);
-            return fail(STATUS_USAGE, "%s", e.msg);
-        }
-        GROW(list, n, cap);
-        n += prepare(a, s, &list[n]);
-    }
-    for (size_t i = 0; services[i]; i++) {
-        if (json_object_get(json_object_get(a->config.tree, "providers"), services[i]->name) ||
-            strcmp(services[i]->name, "local") == 0)
-            continue;                   /* the user's own stands for it; "local" is whichever there is */
-        GROW(list, n, cap);
-        n += prepare(a, services[i], &list[n]);
-    }
+    if (config_services(&a->config, &known, &nknown, &e) < 0)
+        return fail(STATUS_USAGE, "%s", e.msg);
+    list = xcalloc(nknown + 1, sizeof(*list));
+    for (size_t i = 0; i < nknown; i++)
+        n += prepare(a, known[i], &list[n]);
     for (size_t i = 0; i < n; i++)
         if (list[i].ask)
             scope_go(&all, "ask a service", ask, &list[i]);
@@ -170,7 +150,6 @@ static CO int models_main(struct agent *a)
             print_entry(a, &list[i], pattern);
         asked_done(&list[i].asked);
     }
-    free(list);
     if (!any && !a->in->opt.json)
         puts("no service has a key, and no local server runs. Set a key (DEEPSEEK_API_KEY, ANTHROPIC_API_KEY, OPENAI_API_KEY, "
              "...), start llama.cpp, Ollama, vLLM or LM Studio here, or try --model builtin/apprentice");

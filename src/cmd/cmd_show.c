@@ -172,7 +172,7 @@ static CO int show_main(struct agent *a)
 
     if (a->in->nargs > 1)
         return fail(STATUS_USAGE, "show takes one session");
-    r = agent_find(a, STORE_READ, a->in->args[0], &row);
+    r = agent_find_log(a, a->in->args[0], &row);
     if (r != 0)
         return r;
     t.id = row.id;

@@ -261,6 +261,31 @@ int config_facts(const struct config *c, const char *id, struct facts *ret, stru
     return r < 0 ? err_prefix(e, r, "%s: models: %s: ", c->path, id) : 0;
 }
 
+int config_services(struct config *c, const struct service ***ret, size_t *ret_n, struct err *e)
+{
+    cleanup(freep) const struct service **list = NULL;
+    const json_t *mine = json_object_get(c->tree, "providers");
+    size_t n = 0, cap = 0;
+    const char *name;
+    json_t *value;
+    int r;
+
+    json_object_foreach((json_t *)mine, name, value) {
+        GROW(list, n, cap);
+        r = config_service(c, str_of(name), &list[n++], e);
+        if (r < 0)
+            return r;
+    }
+    for (size_t i = 0; services[i]; i++)
+        if (!json_object_get(mine, services[i]->name)) {
+            GROW(list, n, cap);
+            list[n++] = services[i];
+        }
+    *ret = TAKE(list);
+    *ret_n = n;
+    return 0;
+}
+
 const char *config_role(const struct config *c, const char *role)
 {
     return js_str(json_object_get(c->tree, "roles"), role).p;

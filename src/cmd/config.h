@@ -55,6 +55,9 @@ int config_options(const struct config *c, struct options *opt, struct err *e);
 /* A service by the PROVIDER of PROVIDER/NAME: the user's, else one that rein knows; NULL with 0 for none. */
 int config_service(struct config *c, struct str name, const struct service **ret, struct err *e);
 
+/* All services: the user's, and those that rein knows under names that the user does not use. The caller frees the array. */
+int config_services(struct config *c, const struct service ***ret, size_t *ret_n, struct err *e);
+
 /* What the user says of a model, over what rein knows. */
 int config_facts(const struct config *c, const char *id, struct facts *ret, struct err *e);
 

@@ -4,6 +4,7 @@
 /* A model that rules lead to. It owns what it is made of, for as long as the agent lives. */
 struct other {
     struct other *next;
+    const char *to;                     /* as the rule has it */
     struct invocation in;
     struct agent agent;
 };
@@ -40,14 +41,14 @@ int agent_rules(struct agent *a, struct err *e)
 }
 
 /* The options of the command line that are about its own model say nothing of another. */
-static struct other *other_new(struct agent *a, const char *model, struct err *e)
+static CO struct other *other_new(struct agent *a, const char *to, struct err *e)
 {
     struct other *o = xcalloc(1, sizeof(*o));
     struct agent *b = &o->agent;
     int r;
 
     o->in = *a->in;
-    o->in.opt.model = model;
+    o->to = o->in.opt.model = to;
     o->in.opt.base_url = o->in.opt.api = o->in.opt.key_env = o->in.opt.images = o->in.opt.effort = NULL;
     o->in.opt.budget = a->budget;
     b->in = &o->in;
@@ -66,11 +67,11 @@ static struct other *other_new(struct agent *a, const char *model, struct err *e
     return o;
 }
 
-static struct other *other_find(struct agent *a, const char *id)
+static struct other *other_find(struct agent *a, const char *to)
 {
     struct other *o = a->others;
 
-    while (o && (!o->agent.model_id || strcmp(o->agent.model_id, id) != 0))
+    while (o && (!o->agent.model_id || strcmp(o->to, to) != 0))
         o = o->next;
     return o;
 }
@@ -79,7 +80,7 @@ CO int agent_route(void *arg, struct session *s, bool failed, struct err *e)
 {
     struct agent *a = arg;
     ssize_t rule = routes_match(&a->routes, &s->view, a->role ? a->role : "main", failed);
-    const char *to = rule < 0 ? NULL : config_role(&a->config, a->routes.v[rule].to);
+    const char *to;
     cleanup(freep) char *why = NULL;
     struct settings set = {0};
     struct equipment with;
@@ -89,20 +90,22 @@ CO int agent_route(void *arg, struct session *s, bool failed, struct err *e)
 
     if (rule < 0)
         return 0;
-    if (!to)
-        to = a->routes.v[rule].to;
-    if (strcmp(to, s->with.model->id) == 0)
-        return 0;
+    to = a->routes.v[rule].to;
     o = other_find(a, to);
+    if (!o && strcmp(config_role(&a->config, to) ? config_role(&a->config, to) : to, s->with.model->id) == 0)
+        return 0;
     if (!o)
         o = other_new(a, to, e);
     if (!o)
         return err_prefix(e, -EINVAL, "%s: routes: rule %zd: ", a->config.path, rule + 1);
     b = &o->agent;
+    if (strcmp(b->model_id, s->with.model->id) == 0)
+        return 0;
     with = (struct equipment){ .provider = b->provider, .model = &b->model, .images = b->images, .longest = agent_answer_max(b),
                                .quota = b->quota[0] ? b->quota : NULL };
     set = (struct settings){ .model = b->model_id, .api = b->provider->name, .base_url = b->base_url ? b->base_url : "",
-                             .key_env = b->set.key_env ? b->set.key_env : "", .images = &b->images };
+                             .key_env = b->set.key_env ? b->set.key_env : "", .images = &b->images,
+                             .max_output = b->model.max_output, .budget = a->budget, .role = a->role };
     why = xasprintf("rule %zd of the configuration", rule + 1);
     r = session_switch(s, &with, &set, why, failed, e);
     return r < 0 ? r : 1;

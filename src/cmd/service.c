@@ -2,9 +2,68 @@
 
 #include "base/utf8.h"
 
+#define LOCAL_CONNECT_MS   300
+#define LOCAL_ANSWER_MS    2000
+#define REMOTE_CONNECT_MS  5000
+#define REMOTE_ANSWER_MS   10000
+
+bool service_ready(const struct service *s, const char *key, struct asked *ret)
+{
+    *ret = (struct asked){ .provider = provider_find(str_of(s->api)) };
+    if (!ret->provider || !ret->provider->list || !s->base_url)
+        return false;
+    ret->model = (struct model){ .service = s, .base_url = (char *)s->base_url, .key = (char *)key };
+    ret->model.timers = s->local ? (struct timers){ LOCAL_CONNECT_MS, LOCAL_ANSWER_MS, LOCAL_ANSWER_MS, LOCAL_ANSWER_MS }
+                                 : (struct timers){ REMOTE_CONNECT_MS, REMOTE_ANSWER_MS, REMOTE_ANSWER_MS, REMOTE_ANSWER_MS };
+    return true;
+}
+
 CO void service_ask(struct asked *a)
 {
     a->result = a->provider->list(&a->model, &a->listing, &a->e);
+}
+
+bool service_lists(const struct asked *a, const char *name)
+{
+    const json_t *each;
+    size_t i;
+
+    json_array_foreach(a->listing.names, i, each)
+        if (strcmp(json_string_value(each), name) == 0)
+            return true;
+    return false;
+}
+
+CO int service_local(struct config *c, const char *name, char **ret, struct err *e)
+{
+    cleanup(freep) const struct service **known = NULL;
+    cleanup(buf_done) struct buf run = {0};
+    const struct service *alone = NULL;
+    size_t n = 0, running = 0, models;
+    int r = config_services(c, &known, &n, e);
+
+    *ret = NULL;
+    for (size_t i = 0; r == 0 && i < n && !*ret; i++) {
+        cleanup(asked_done) struct asked asked = {0};
+
+        if (!known[i]->local || !service_ready(known[i], known[i]->key_env ? getenv(known[i]->key_env) : NULL, &asked))
+            continue;
+        service_ask(&asked);
+        if (asked.result < 0)
+            continue;
+        if (service_lists(&asked, name))
+            *ret = xasprintf("%s/%s", known[i]->name, name);
+        models = json_array_size(asked.listing.names);
+        buf_addf(&run, "%s%s with %zu model%s", running++ ? ", " : "", known[i]->name, models, models == 1 ? "" : "s");
+        alone = known[i];
+    }
+    if (r == 0 && !*ret && running == 1)
+        *ret = xasprintf("%s/%s", alone->name, name);
+    if (r == 0 && !*ret)
+        return err_set(e, -EHOSTUNREACH, "no server on this machine has a model '%s'; %s%s", name, running ? "there is " : "none "
+                       "runs at the usual ports of llama.cpp, vLLM, SGLang, Ollama and LM Studio: start one, or name its address "
+                       "with --base-url", running ? run.p : "");
+    return r;
 }
 
 void asked_done(struct asked *a)

@@ -32,9 +32,14 @@ struct account {
     size_t nopen, cap;
 };
 
+struct session_row ledger_row(void)
+{
+    return (struct session_row){ .key = 0, .id = LEDGER_ID, .parent = -1 };
+}
+
 void ledger_init(struct ledger *l, struct store *store)
 {
-    struct session_row row = { .key = 0, .id = "ledger" };
+    struct session_row row = ledger_row();
 
     *l = (struct ledger){0};
     log_init(&l->log, store, &row);

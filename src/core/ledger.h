@@ -25,6 +25,10 @@ struct ledger {
 };
 
 #define QUOTA_ID 17
+#define LEDGER_ID "ledger"
+
+/* Its row, as a session's. */
+struct session_row ledger_row(void);
 
 void ledger_init(struct ledger *l, struct store *store);
 void ledger_done(struct ledger *l);

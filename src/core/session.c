@@ -121,6 +121,7 @@ static void add_settings(struct buf *b, const struct settings *set)
     js_add_text(b, "key_env", set->key_env);
     js_add_text(b, "effort", set->effort);
     js_add_text(b, "budget", set->budget);
+    js_add_text(b, "role", set->role);
     if (set->max_output)
         js_add_int(b, "max_output", set->max_output);
     if (set->images)

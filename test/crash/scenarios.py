@@ -6,6 +6,8 @@ A scenario is a dict:
     mode      open unless said
     http      the answers come from a server on loopback, strict about requests, instead of a script; `dies`: the number of the
               answer whose stream breaks the first time
+    refuses   the number of the answer that is refused the first time, for a key that is used too often
+    budget    what all sessions may cost together, in dollars; see COST
     goals     what a person wants, one after the other: the arguments of a run, of which the last is the prompt. {options} are mode
               and model, {id} is the session of the goal before
     before    function(place): what is there at the beginning; with `fixed` it is made once and copied
@@ -21,7 +23,9 @@ judge() compares three things that do not know of each other: what rein printed,
   4. no file tool and no job is ever in doubt, and at most one call in all;
   5. in mode ask nothing acts without a yes to it, and nobody is asked the same twice;
   6. what the log counts never falls, and is what the answers add up to;
-  7. no process is left.
+  7. no process is left;
+  8. the ledger is whole, what it counts is at least what the server is owed and at most the budget, and no request leaves while
+     the key has to wait.
 """
 import atexit
 import contextlib
@@ -42,6 +46,7 @@ PRELOAD = os.path.join(TOP, "build-test", "test", "crash.so")
 TRIES = 12
 START = "one\ntwo\nthree\nfour\n"
 EXEC = ["exec", "--json", "{options}", "go"]
+COST = 1040000                          # what an answer costs, in billionths of a dollar: 1,000 tokens in and 10 out, at 1 and 4 dollars
 LONG = 2500                             # turns of four events: 10,000 events
 
 
@@ -155,6 +160,8 @@ SCENARIOS = {
     "approval": {"answers": [[edit("one", "1"), bash(1)], [bash(2)]], "mode": "ask"},
     "http": {"answers": [[READ, READ], [edit("one", "1"), bash(1)], [edit("two", "2")]], "http": True},
     "dying stream": {"answers": [[bash(1)], [edit("one", "1")]], "http": True, "dies": 1},
+    "refused": {"answers": [[bash(1)], [edit("one", "1")]], "http": True, "refuses": 1, "budget": 0.5,
+                "goals": [["exec", "--json", "--budget", "team", "{options}", "go"]]},
     "budget": {"answers": [[bash(1)], [edit("one", "1")], [bash(2)]],
                "goals": [["exec", "--json", "--max-steps", "1", "{options}", "go"]]},
     "cancel": {"answers": [[bash(1), edit("one", "1")], [CANCEL, bash(3)], [bash(4)]]},
@@ -236,15 +243,25 @@ def model_of(place, scenario):
         yield ["--model", place.model]
         return
     replies = [calls(*answer) for answer in answers] + [text("Finished.")]
-    died = []
+    died, refused = [], []
+    place.arrived, place.answered = [], []
 
     def reply(n, body):
         del body
+        place.arrived.append(time.time())
         answer = replies[min(n, len(replies) - 1)]
+        if scenario.get("refuses") == n and not refused:
+            refused.append(True)
+            return lambda h: h.error(429, "slow down", headers=[("retry-after-ms", "150")])
         if scenario.get("dies") == n and not died:
             died.append(True)
             return lambda h: (h.sse(chunks(answer)[:-3], end=False), h.cut())
+        place.answered.append(time.time())
         return answer
+    if scenario.get("budget"):
+        os.makedirs(place.home, exist_ok=True)
+        with open(os.path.join(place.home, "config.yaml"), "w", encoding="utf-8") as f:
+            f.write(f"models:\n  mock/m: {{output: 2000, price: {{in: 1, out: 4}}}}\nbudgets: {{team: {scenario['budget']}}}\n")
     with Mock(reply) as mock:
         yield mock.options()
         must(not mock.refused, "an illegal request:", mock.refused)
@@ -277,6 +294,7 @@ class Play:
         self.killed = 0
         self.power_failed = False
         self.doubts = set()
+        self.began = time.time()
 
     def run(self, args):
         while self.counts and self.counts[0].fired():
@@ -368,7 +386,29 @@ class Play:
         for (session, name), (call, result) in calls_made.items():
             must(result, "call", name, "of", session, "has no result")
             results[result["hash"]] = (call["name"], json.loads(call["args"]), result)    # a fork shares its parent's
+        if self.scenario.get("budget"):
+            self.judge_ledger()
         self.judge_effects([results[h] for h in sorted(results, key=lambda h: results[h][2]["time"])])
+
+    def judge_ledger(self):
+        """What the ledger says against what the server has seen: when requests arrived, and what it is owed for its answers."""
+        out = self.place.rein("log", "verify", "ledger")
+        must(out.returncode == 0, "log verify:", out.stderr.decode())
+        cap, spent, aside = self.scenario["budget"] * 1e9, 0, {}
+        for e in self.place.events("ledger"):
+            body = e["body"]
+            if e["kind"] == "quota" and "until" in body:
+                # From 30 ms on: what was under way when it was written.
+                early = [t for t in self.place.arrived if e["time"] / 1e9 + 0.03 < t < body["until"] / 1e9 - 0.01]
+                must(not early, "a request left while the key had to wait:", body, early)
+            elif e["kind"] == "budget" and "reserve" in body:
+                aside[body["entry"]] = body["reserve"]
+            elif e["kind"] == "budget" and body["entry"] in aside:
+                del aside[body["entry"]]
+                spent += body["spent"]
+            must(spent + sum(aside.values()) <= cap, "above the budget:", spent, aside)
+        owed = COST * sum(t > self.began for t in self.place.answered)
+        must(spent + sum(aside.values()) >= owed, "the ledger counts", spent, aside, "and the server is owed", owed)
 
     def judge_approvals(self, log):
         if self.scenario.get("mode") != "ask":

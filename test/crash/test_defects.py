@@ -62,6 +62,10 @@ DEFECTS = {
 DEFECTS.update({
     "told what a killed rein did not sync": ("src/core/store.c", "    if (fd >= 0 && fdatasync(fd) < 0 && errno",
                                              "    if (fd >= 0 && errno == -1 && errno", "power after kills", "edits"),
+    "a refusal soon forgotten": ("src/core/ledger.c", "    return MIN(q->until, now + q->wait);\n", "    return MIN(q->struck, now);\n", "some kills",
+                                 "refused"),
+    "nothing set aside": ("src/core/request.c", "s->with.budget_cap, entry, reserve->cost,", "s->with.budget_cap, entry, 0,",
+                          "some kills", "refused"),
     "commands outlive rein": ("src/box/rein-box.c", "            if (!r->job)\n                return \"orphan\";\n", "", "kill", "cancel"),
     "a report given away too soon": ("src/env/command.c", "    int fd = spool_reuse(l, path);\n",
                                      "    int fd = (spool_turn(l), spool_reuse(l, path));\n", "kill", "commands"),
@@ -83,6 +87,7 @@ DEFECTS.update({
 
 CHECKS = {
     "kill": lambda name, binary: sweep.sweep(name, None, SEED, binary),
+    "some kills": lambda name, binary: sweep.sweep(name, 200, SEED, binary),
     "power": lambda name, binary: power.blackouts(name, 600, SEED, binary),
     "power after kills": lambda name, binary: power.blackouts_after_kills(name, 200, 4000, SEED, binary),
     "power after early kills": lambda name, binary: power.blackouts_after_kills(name, 50, 1000, SEED, binary, range(35, 60)),

@@ -142,3 +142,26 @@ def test_models_lists_what_is_there():
         mine = [json.loads(l) for l in out.splitlines() if '"mine"' in l][0]
         check(mine["state"] == "bad" and "key: status 401" in mine["text"] and "wrong-key" not in out, mine)
         check("no key" in [json.loads(l) for l in place.rein("models", "--json").stdout.decode().splitlines() if '"mine"' in l][0]["state"])
+
+
+def test_a_local_model_is_found_at_the_server_that_has_it():
+    with Place() as place, Apis(lambda n, body: text("one")) as one, Apis(lambda n, body: text("two")) as two:
+        one.models, two.models = ["small", "big"], ["coder"]
+
+        def servers(*which):
+            configure(place, one, "roles: {judge: local/coder}\n", **{f"s{i}": f'base_url: "{m.url("chat")}", local: true' for i, m in enumerate(which)})
+        servers(one, two)
+        check(place.rein("exec", "--model", "local/coder", "go").stdout == b"two\n" and two.bodies[-1]["model"] == "coder")
+        check(place.rein("exec", "--model", "judge", "go").stdout == b"two\n")
+        first = story(place.events(), "session")[0][1]
+        check(first["model"] == "s1/coder" and first["role"] == "judge", first)
+        check(place.rein("exec", "--model", "local/big", "go").stdout == b"one\n")
+        out = place.rein("exec", "--model", "local/none", "go")
+        check(out.returncode == 5 and b"no server on this machine has a model 'none'; there is s0 with 2 models, s1 with 1 model" in out.stderr, out)
+        servers(one)
+        check(place.rein("exec", "--model", "local/any", "go").stdout == b"one\n", "a server alone takes any name")
+        configure(place, one, "", far="base_url: 'http://127.0.0.1:1'")
+        out = place.rein("exec", "--model", "local/any", "go")
+        check(out.returncode == 5 and b"start one, or name its address with --base-url" in out.stderr, out)
+        out = place.rein("exec", "--model", "local/any", "--base-url", two.url("chat"), "go")
+        check(out.stdout == b"two\n" and story(place.events(), "session")[0][1]["model"] == "local/any", out)

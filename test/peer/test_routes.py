@@ -194,3 +194,26 @@ def test_rules():
         configure(place, remote, local, "routes:\n  - {failed: maybe, whenever: 1, to: small}\n")
         out = place.rein("exec", "--model", "main", "go")
         check(out.returncode == 2 and b"whenever" in out.stderr, out)
+
+
+def test_a_resumed_session_keeps_its_role_and_its_budget():
+    """Also when a rule has changed the model meanwhile: rules for the role hold, and the budget is charged."""
+    with Place() as place, Apis(lambda n, body: text("small")) as remote, Apis(lambda n, body: text("local")) as local:
+        configure(place, remote, local, "")
+        path = os.path.join(place.home, "config.yaml")
+        with open(path, "r+", encoding="utf-8") as f:
+            words = f.read().replace("roles: {", "roles: {judge: cloud/big, ").replace("roles:", "  cloud/small: {price: {in: 1, out: 4}}\nroles:")
+            f.seek(0)
+            f.write(words + "budgets: {team: 1}\nroutes:\n  - {role: judge, usd_above: 0.000001, to: small}\n")
+        check(place.rein("exec", "--model", "judge", "--budget", "team", "go").returncode == 0)
+        check([b["model"] for b in remote.bodies] == ["big"])
+        check(place.rein("resume", "--last", "more").returncode == 0)
+        check([b["model"] for b in remote.bodies] == ["big", "small"], "the rule for its role holds no more")
+        check(place.rein("resume", "--last", "and more").returncode == 0)
+        check([b["model"] for b in remote.bodies] == ["big", "small", "small"])
+        sets = [b for _, b in story(place.events(), "session", "set")]
+        check(all(b["role"] == "judge" and b["budget"] == "team" for b in sets), sets)
+        charged = [b for _, b in story(place.events("ledger"), "budget") if "spent" in b]
+        check(len(charged) == 3, charged)
+        check(place.rein("resume", "--last", "--model", "cloud/big", "again").returncode == 0)
+        check(remote.bodies[-1]["model"] == "big" and "role" not in story(place.events(), "set")[-1][1], "named by a person, it has no role")

@@ -17,6 +17,13 @@ static void strict(void **state)
         assert_int_equal(js_parse(str_of(bad[i]), &j, &e), -EBADMSG);
         assert_true(e.msg[0] != 0);
     }
+    for (size_t i = 0; i < 9; i++) {                    /* a NUL byte, wherever it stands */
+        char text[] = "[1.0, \"a\"]";
+        json_t *j = NULL;
+
+        text[i] = 0;
+        assert_int_equal(js_parse((struct str){ text, sizeof(text) - 1 }, &j, &e), -EBADMSG);
+    }
 }
 
 static void depth(void **state)
