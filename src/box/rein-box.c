@@ -1,14 +1,16 @@
 /* rein-box.c - stands between rein and a command, so that nothing of the command outlives its call.
  *
- *   rein-box --link FD --spool FD --key KEY --cap BYTES --tail BYTES --timeout MS [--tty 1] [JOB] -- PROGRAM [ARGS]
+ *   rein-box --link FD --spool FD --key KEY --cap BYTES --tail BYTES --timeout MS [--tty 1] [--profile FD] [JOB] -- PROGRAM [ARGS]
  *   JOB: --listen FD --socket PATH --grace MS
+ *   rein-box --probe FD --profile FD -- PROGRAM [ARGS]        whether such a box can be had: "ERRNO WHAT" to FD
+ *
+ * With a profile (profile.h) the program runs in a box (confine.h).
  *
  * The link is a socket to rein. The program is started when a first byte comes over it, so that rein can make its intent
- * durable while this process comes up; if the link closes before, nothing ever runs. When its other end closes, by
- * intention or because rein was killed, or when a second byte comes over it, everything the command started is killed. The
- * same happens when the command itself ends and when its time is up. As subreaper this process inherits every orphan,
- * double forks and new sessions included, and it kills until it has no child left; then it says so with one byte on the
- * link.
+ * durable while this process comes up; if the link closes before, nothing ever runs. When its other end closes, by intention or
+ * because rein was killed, or when a second byte comes over it, everything the command started is killed. The same happens when
+ * the command itself ends and when its time is up. As subreaper this process inherits every orphan, double forks and new
+ * sessions included, and it kills until it has no child left; then it says so with one byte on the link.
  *
  * With --tty the program has a terminal of its own, of 120 columns, for its input and both outputs; else its input is null or a
  * pipe, and its outputs are one pipe.
@@ -23,8 +25,8 @@
  *   p            nothing: the answer says that all that was sent before, by others too, has been dealt with
  *   k            end it
  *
- * The spool is a file, read by rein at the end or by the next rein after a crash. This process holds an exclusive flock on
- * it for as long as it lives.
+ * The spool is a file, read by rein at the end or by the next rein after a crash. This process holds an exclusive flock on it
+ * for as long as it lives.
  *
  *   0 ... 3071      the report, line by line; zero bytes after it
  *   3072 ... 4095   KEY of the last input that was taken; zero bytes after it
@@ -36,9 +38,12 @@
  *   started                                                                     before the program runs
  *   running pid=N started=TICKS                                                 the program; ticks since boot, as in /proc/PID/stat
  *   failed ERRNO                                                                it could not be run: nothing happened
+ *   unboxed ERRNO WHAT                                                          its box could not be built: nothing happened
  *   ended REASON exit=N signal=N total=BYTES head=BYTES tail=BYTES killed=N ms=N
  *
- * REASON: exit, timeout, cancel (rein asked), orphan (rein is gone). */
+ * REASON: exit, timeout, cancel (rein asked), orphan (rein is gone), memory, processes, disk (that limit was exceeded). */
+#include "box/confine.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -55,6 +60,7 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <time.h>
@@ -66,12 +72,12 @@
 #define INPUT_MAX   (256 << 10)         /* bytes that wait to be read by the job */
 #define MESSAGE_MAX (64 << 10)
 #define CONNECTIONS 16
+#define DISK_LOOK_MS 100
+#define END_MS      2000                /* for a box to end what is in it */
 #define STATUS_BOX_FAILED 125
 
-extern char **environ;
-
 struct options {
-    int link, spool, listen;            /* listen -1: no job */
+    int link, spool, listen, profile, probe;    /* listen -1: no job; profile -1: no box */
     const char *socket, *key;
     uint64_t cap, tail;
     int64_t timeout_ms, grace_ms;
@@ -279,13 +285,13 @@ static int kill_all(pid_t main_pid, bool *main_gone, int *status)
 static int usage(const char *why)
 {
     fprintf(stderr, "rein-box: %s\nusage: rein-box --link FD --spool FD --key KEY --cap BYTES --tail BYTES --timeout MS "
-            "[--tty 1] [--listen FD --socket PATH --grace MS] -- PROGRAM [ARGS]\n", why);
+            "[--tty 1] [--profile FD] [--listen FD --socket PATH --grace MS] -- PROGRAM [ARGS]\n", why);
     return STATUS_BOX_FAILED;
 }
 
 static bool parse(int argc, char **argv, struct options *o)
 {
-    *o = (struct options){ .link = -1, .spool = -1, .listen = -1, .key = "" };
+    *o = (struct options){ .link = -1, .spool = -1, .listen = -1, .profile = -1, .probe = -1, .key = "" };
     for (int i = 1; i + 1 < argc; i += 2) {
         if (strcmp(argv[i], "--") == 0) {
             o->argv = argv + i + 1;
@@ -305,6 +311,10 @@ static bool parse(int argc, char **argv, struct options *o)
             o->timeout_ms = strtoll(argv[i + 1], NULL, 10);
         else if (strcmp(argv[i], "--tty") == 0)
             o->tty = atoi(argv[i + 1]);
+        else if (strcmp(argv[i], "--profile") == 0)
+            o->profile = atoi(argv[i + 1]);
+        else if (strcmp(argv[i], "--probe") == 0)
+            o->probe = atoi(argv[i + 1]);
         else if (strcmp(argv[i], "--listen") == 0)
             o->listen = atoi(argv[i + 1]);
         else if (strcmp(argv[i], "--socket") == 0)
@@ -314,7 +324,7 @@ static bool parse(int argc, char **argv, struct options *o)
         else
             return false;
     }
-    return o->argv && o->link >= 0 && o->spool >= 0 && o->tail <= TAIL_MAX;
+    return o->argv && ((o->link >= 0 && o->spool >= 0 && o->tail <= TAIL_MAX) || (o->probe >= 0 && o->profile >= 0));
 }
 
 /* A terminal for the program: the end to read and write, and the program's. Lines end in LF alone, as in a pipe. */
@@ -335,34 +345,6 @@ static bool open_terminal(int *ret_ours, int *ret_theirs)
     *ret_ours = ours;
     *ret_theirs = theirs;
     return true;
-}
-
-/* Starts the program in a session of its own: stdin is null (-1) or `in`, both outputs are `out`. It dies with this process, should
- * that be killed. 0 or an errno. */
-static int start(char **argv, int in, int out, bool tty, pid_t *ret)
-{
-    static volatile int error;          /* the child shares this memory until it runs the program */
-    pid_t self = getpid();
-    sigset_t none;
-
-    sigemptyset(&none);
-    error = 0;
-    *ret = vfork();
-    if (*ret == 0) {
-        if (in < 0)
-            in = open("/dev/null", O_RDONLY | O_CLOEXEC);
-        if (setsid() < 0 || in < 0 || (tty && ioctl(in, TIOCSCTTY, 0) < 0) || dup2(in, 0) < 0 || dup2(out, 1) < 0 ||
-            dup2(out, 2) < 0 ||
-            prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != self || sigprocmask(SIG_SETMASK, &none, NULL) < 0)
-            error = errno ? errno : ESRCH;
-        else
-            execve(argv[0], argv, environ);
-        error = error ? error : errno;
-        _exit(STATUS_BOX_FAILED);
-    }
-    if (*ret > 0 && error)
-        waitpid(*ret, NULL, 0);
-    return *ret < 0 ? errno : error;
 }
 
 /* What a job has beside a command: people who talk to it. */
@@ -467,23 +449,99 @@ struct run {
     struct options opt;
     struct output out;
     struct job *job;                    /* NULL for a command */
+    struct profile profile;
+    struct box box;
+    uint64_t disk_base;                 /* bytes that were in use where the program may write */
+    int64_t disk_next;                  /* when to look at that again; INT64_MAX: never */
     int chld;
-    bool open_pipe, open_link, gone;
-    pid_t pid;
-    int status;
+    bool open_pipe, open_link, gone, told;      /* told: the box has said how it ended, and how many were killed */
+    pid_t pid;                          /* what ends when all has ended: the program, or the box's first process */
+    int status, killed;
+    const char *exceeded;               /* a limit */
 };
 
-/* How long poll may wait. Negative: for ever. */
-static int64_t time_left(const struct run *r, int64_t deadline)
+/* Bytes in use in the file systems that the program may write to. */
+static uint64_t disk_used(const struct profile *p)
 {
-    int64_t left = deadline == INT64_MAX ? -1 : deadline - now_ms();
+    unsigned long seen[16];
+    size_t n = 0;
+    uint64_t used = 0;
 
-    if (r->job && r->job->alone_since >= 0 && r->opt.grace_ms) {
-        int64_t alone = r->job->alone_since + r->opt.grace_ms - now_ms();
+    for (size_t i = 0; i < p->n && n < sizeof(seen) / sizeof(*seen); i++) {
+        struct statvfs v;
+        size_t k = 0;
 
-        left = left < 0 || alone < left ? alone : left;
+        if (strcmp(p->v[i].verb, "rw") != 0 || statvfs(p->v[i].a, &v) < 0)
+            continue;
+        while (k < n && seen[k] != v.f_fsid)
+            k++;
+        if (k < n)
+            continue;
+        seen[n++] = v.f_fsid;
+        used += (uint64_t)(v.f_blocks - v.f_bfree) * v.f_frsize;
     }
-    return deadline != INT64_MAX || (r->job && r->job->alone_since >= 0 && r->opt.grace_ms) ? (left < 0 ? 0 : left) : -1;
+    return used;
+}
+
+/* Others write there too; the limit is far above what is usual in the life of a command. */
+static bool disk_is_full(struct run *r)
+{
+    uint64_t now;
+
+    if (now_ms() < r->disk_next)
+        return false;
+    r->disk_next = now_ms() + DISK_LOOK_MS;
+    now = disk_used(&r->profile);
+    return now > r->disk_base && now - r->disk_base > r->profile.limit[LIMIT_DISK];
+}
+
+/* Takes what the box says: which limit was exceeded, and how it ended. */
+static void hear_box(struct run *r)
+{
+    static const char *const names[LIMITS] = { "file", "files", "memory", "processes", "disk" };
+    struct box_said said;
+
+    while ((said = box_listen(&r->box)).word != BOX_QUIET)
+        if (said.word == BOX_LIMIT) {
+            r->exceeded = names[said.limit];
+        } else {
+            r->told = true;
+            r->status = said.status;
+            r->killed = said.killed;
+        }
+}
+
+/* Nothing of a box outlives its first process, which is asked first, since it knows how the program ended. */
+static void end_box(struct run *r)
+{
+    int64_t until = now_ms() + END_MS;
+
+    box_end(&r->box);
+    while (!r->gone) {
+        pid_t dead = waitpid(r->pid, NULL, WNOHANG);
+
+        r->gone = dead == r->pid || (dead < 0 && errno == ECHILD);
+        if (!r->gone && now_ms() > until)
+            kill(r->pid, SIGKILL);
+        if (!r->gone)
+            poll(&(struct pollfd){ r->chld, POLLIN, 0 }, 1, 10);
+    }
+    hear_box(r);
+    if (!r->told)
+        r->status = SIGKILL;
+}
+
+/* How long poll may wait. Negative: for ever. */
+static int time_left(const struct run *r, int64_t deadline)
+{
+    int64_t until = r->disk_next < deadline ? r->disk_next : deadline, left;
+
+    if (r->job && r->job->alone_since >= 0 && r->opt.grace_ms && r->job->alone_since + r->opt.grace_ms < until)
+        until = r->job->alone_since + r->opt.grace_ms;
+    if (until == INT64_MAX)
+        return -1;
+    left = until - now_ms();
+    return left < 0 ? 0 : left > INT32_MAX ? INT32_MAX : (int)left;
 }
 
 static void note_watchers(struct run *r)
@@ -502,23 +560,26 @@ static void note_watchers(struct run *r)
 static const char *supervise(struct run *r, int64_t deadline)
 {
     while (!r->gone) {
-        struct pollfd p[5 + CONNECTIONS] = {
+        struct pollfd p[6 + CONNECTIONS] = {
             { r->chld, POLLIN, 0 }, { r->open_link ? r->opt.link : -1, POLLIN, 0 }, { r->open_pipe ? r->out.from : -1, POLLIN, 0 },
             { r->job ? r->job->listen : -1, POLLIN, 0 }, { r->job && r->job->waiting ? r->job->in : -1, POLLOUT, 0 },
+            { r->told ? -1 : r->box.talk, POLLIN, 0 },
         };
-        int64_t left = time_left(r, deadline);
         struct signalfd_siginfo si;
         char word;
         int st;
 
         for (int i = 0; r->job && i < r->job->n; i++)
-            p[5 + i] = (struct pollfd){ r->job->conn[i].fd, POLLIN, 0 };
-        if (poll(p, 5 + (nfds_t)(r->job ? r->job->n : 0), left > INT32_MAX ? INT32_MAX : (int)left) < 0 && errno != EINTR)
+            p[6 + i] = (struct pollfd){ r->job->conn[i].fd, POLLIN, 0 };
+        if (poll(p, 6 + (nfds_t)(r->job ? r->job->n : 0), time_left(r, deadline)) < 0 && errno != EINTR)
             return "exit";
         if (now_ms() >= deadline)
             return "timeout";
+        if (disk_is_full(r))
+            return "disk";
         if (p[2].revents)
             r->open_pipe = drain(&r->out);
+        hear_box(r);
         if (p[1].revents) {
             ssize_t n = read(r->opt.link, &word, 1);
 
@@ -542,7 +603,8 @@ static const char *supervise(struct run *r, int64_t deadline)
         for (pid_t dead; !r->gone && (dead = waitpid(-1, &st, WNOHANG)) > 0;)
             if (dead == r->pid) {
                 r->gone = true;
-                r->status = st;
+                if (!r->box.init)
+                    r->status = st;
             }
     }
     return "exit";
@@ -567,6 +629,7 @@ static bool prepare(struct run *r, int out[2], int in[2])
     sigaddset(&mask, SIGHUP);
     sigprocmask(SIG_BLOCK, &mask, NULL);
     r->chld = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
+    r->disk_next = INT64_MAX;
     r->out.ring = malloc(r->opt.tail + 1);
     if (r->chld < 0 || !r->out.ring)
         return false;
@@ -605,19 +668,37 @@ static bool prepare(struct run *r, int out[2], int in[2])
     return true;
 }
 
+static int probe(struct run *r)
+{
+    int nothing = open("/dev/null", O_RDWR | O_CLOEXEC), error;
+    const char *what = NULL;
+
+    error = box_start(&r->box, &r->profile, r->opt.argv, -1, nothing, false, &what);
+    dprintf(r->opt.probe, "%d %s", error, what ? what : "");
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     struct run r = {0};
-    int out[2], in[2] = { -1, -1 }, error, killed;
-    const char *reason;
+    int out[2], in[2] = { -1, -1 }, error;
+    const char *reason, *what = NULL;
     int64_t began;
     char word;
     ssize_t n;
 
+    if (argc == 2 && strcmp(argv[1], "--nothing") == 0)
+        return 0;                       /* the program of a probe */
     if (!parse(argc, argv, &r.opt))
         return usage("wrong arguments");
+    if (r.opt.profile >= 0 && !profile_read(r.opt.profile, &r.profile, &what))
+        return usage(what);
+    if (r.opt.probe >= 0)
+        return probe(&r);
     if (!prepare(&r, out, in))
         return usage("cannot become the reaper, the spool is in use, or memory or descriptors are short");
+    if (r.opt.profile >= 0)
+        close(r.opt.profile);
     report(r.opt.spool, "box pid=%d started=%lld key=%.160s\n", getpid(), started_at(getpid()), r.opt.key);
     do
         n = read(r.opt.link, &word, 1);
@@ -630,27 +711,36 @@ int main(int argc, char **argv)
     began = now_ms();
     report(r.opt.spool, "started\n");
     signal(SIGPIPE, SIG_DFL);           /* the program is to find it as usual */
-    error = start(r.opt.argv, in[0], out[1], r.opt.tty, &r.pid);
+    error = box_start(&r.box, r.opt.profile >= 0 ? &r.profile : NULL, r.opt.argv, in[0], out[1], r.opt.tty, &what);
+    r.pid = r.box.init ? r.box.init : r.box.program;
     signal(SIGPIPE, SIG_IGN);
     close(out[1]);
     if (in[0] >= 0 && !r.opt.tty)
         close(in[0]);
     if (error != 0) {
-        report(r.opt.spool, "failed %d\n", error);
+        report(r.opt.spool, what ? "unboxed %d %.200s\n" : "failed %d\n", error, what);
         return 0;
     }
-    report(r.opt.spool, "running pid=%d started=%lld\n", r.pid, started_at(r.pid));
+    report(r.opt.spool, "running pid=%d started=%lld\n", r.box.program, started_at(r.box.program));
+    if (r.profile.limit[LIMIT_DISK]) {
+        r.disk_base = disk_used(&r.profile);
+        r.disk_next = began + DISK_LOOK_MS;
+    }
     if (r.job)
         send(r.opt.link, "r", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
 
     reason = supervise(&r, r.opt.timeout_ms > 0 ? began + r.opt.timeout_ms : INT64_MAX);
-    killed = kill_all(r.pid, &r.gone, &r.status);
+    if (r.box.init)
+        end_box(&r);
+    r.killed += kill_all(r.pid, &r.gone, &r.status);
+    if (r.exceeded)
+        reason = r.exceeded;
     while (r.open_pipe && drain(&r.out))
         if (poll(&(struct pollfd){ r.out.from, POLLIN, 0 }, 1, 0) <= 0)
             break;
     report(r.opt.spool, "ended %s exit=%d signal=%d total=%llu head=%llu tail=%llu killed=%d ms=%lld\n", reason,
            WIFEXITED(r.status) ? WEXITSTATUS(r.status) : -1, WIFSIGNALED(r.status) ? WTERMSIG(r.status) : 0,
-           (unsigned long long)r.out.total, (unsigned long long)r.out.head, (unsigned long long)write_tail(&r.out), killed,
+           (unsigned long long)r.out.total, (unsigned long long)r.out.head, (unsigned long long)write_tail(&r.out), r.killed,
            (long long)(now_ms() - began));
     if (r.opt.socket)
         unlink(r.opt.socket);

@@ -80,6 +80,7 @@ int agent_main(struct invocation *in, CO int (*fn)(struct agent *a))
     a->said = in->opt;
     if (config_load(a->home, &a->config, &e) < 0 || config_options(&a->config, &in->opt, &e) < 0) {
         free(a->home);
+    free(a->tier_why);
         config_done(&a->config);
         return fail(STATUS_USAGE, "%s", e.msg);
     }
@@ -374,6 +375,9 @@ CO int agent_create(struct agent *a)
     r = agent_rules(a, &e);
     if (r < 0)
         return fail(status_of(r), "%s", e.msg);
+    r = agent_tier(a, a->set.mode);
+    if (r != 0)
+        return r;
     agent_longest(a);
     a->set.max_output = a->model.max_output;
     a->set.budget = a->budget;
@@ -390,13 +394,13 @@ CO int agent_create(struct agent *a)
     with = equipment(a);
     if (r == 0)
         r = session_create(a->store, &with, &a->set, &a->session, &e);
-    return r < 0 ? fail(STATUS_FAILED, "%s", e.msg) : 0;
+    return r < 0 ? fail(STATUS_FAILED, "%s", e.msg) : agent_box(a);
 }
 
 /* What a session's log says, as far as it has to be known before the rest can be folded. */
 struct recorded {
     json_t *first, *set;            /* bodies of its first event, and of the last that changed something; the agent's */
-    const char *cwd, *model, *api, *harness, *effort, *budget, *role;
+    const char *cwd, *model, *api, *harness, *effort, *budget, *role, *mode;
     int64_t max_output;
     bool switched;                  /* the command line says another model, or another API */
 };
@@ -435,6 +439,7 @@ static CO int read_recorded(struct agent *a, const struct session_row *row, uint
     ret->harness = js_str(json_object_get(ret->first, "harness"), "source").p;
     ret->effort = js_str(ret->set ? ret->set : ret->first, "effort").p;
     ret->budget = js_str(ret->set ? ret->set : ret->first, "budget").p;
+    ret->mode = js_str(ret->set, "mode").p ? js_str(ret->set, "mode").p : js_str(ret->first, "mode").p;
     ret->role = js_str(ret->set ? ret->set : ret->first, "role").p;
     ret->max_output = js_int(ret->set ? ret->set : ret->first, "max_output", 0);
     if (!ret->cwd || !ret->model || !ret->api || !ret->harness)
@@ -527,7 +532,8 @@ static CO int open_recorded(struct agent *a, struct session_row *row, struct rec
         print_switch(a, rec->model);
     if (!v->harness_hash || strcmp(hash_hex(&a->harness->hash, hex), v->harness_hash) != 0)
         a->set.harness = a->harness;        /* it is not the one of the last drive: the log says so */
-    return 0;
+    r = agent_tier(a, a->set.mode ? a->set.mode : v->mode);
+    return r != 0 ? r : agent_box(a);
 }
 
 static CO int fork_recorded(struct agent *a, const struct session_row *row, uint64_t seq, struct recorded *rec)
@@ -542,6 +548,9 @@ static CO int fork_recorded(struct agent *a, const struct session_row *row, uint
     a->set.harness = a->harness;
     a->set.base_url = rec->switched ? "" : a->said.base_url;
     a->set.key_env = rec->switched ? "" : a->said.key_env;
+    r = agent_tier(a, a->set.mode ? a->set.mode : rec->mode);
+    if (r != 0)
+        return r;
     with = equipment(a);
     r = session_fork(a->store, row, seq, &with, &a->set, &a->session, &e);
     if (r == 0)
@@ -550,7 +559,7 @@ static CO int fork_recorded(struct agent *a, const struct session_row *row, uint
         session_set(a->session, &a->set);
         print_switch(a, rec->model);
     }
-    return r < 0 ? fail(status_of(r), "%s", e.msg) : 0;
+    return r < 0 ? fail(status_of(r), "%s", e.msg) : agent_box(a);
 }
 
 CO int agent_open(struct agent *a, struct session_row *row)

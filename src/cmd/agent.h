@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cmd/config.h"
+#include "env/box.h"
 #include "core/route.h"
 #include "core/session.h"
 
@@ -20,6 +21,8 @@ struct agent {
     bool images;
     struct harness *harness;
     struct env *env;
+    enum tier tier;
+    char *tier_why;
     const struct provider *provider;
     struct session *session;
     struct ledger ledger;
@@ -56,6 +59,11 @@ int64_t agent_answer_max(const struct agent *a);
 int agent_rules(struct agent *a, struct err *e);
 CO int agent_route(void *arg, struct session *s, bool failed, struct err *e);
 void agent_others_free(struct agent *a);
+
+/* Puts the box around the session's commands that its mode promises (boxes.c): the tier is chosen before there is a session,
+ * and the box is put up when there is one. The status on failure, else 0. */
+CO int agent_tier(struct agent *a, const char *mode);
+CO int agent_box(struct agent *a);
 
 /* A new session from the options, or an existing one with what the options change. The status on failure, else 0. */
 CO int agent_create(struct agent *a);

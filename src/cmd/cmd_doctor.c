@@ -67,7 +67,7 @@ static void check_kernel(struct report *rep)
     if (pidfd >= 0)
         close(pidfd);
     if (abi > 0)
-        line(rep, GOOD, "landlock", "ABI %ld (not used yet)", abi);
+        line(rep, GOOD, "landlock", "ABI %ld", abi);
     else
         line(rep, NOTE, "landlock", "not available");
 }
@@ -153,7 +153,8 @@ static CO void check_service(struct agent *a, struct report *rep)
 static CO int doctor_main(struct agent *a)
 {
     struct report rep = { .json = a->in->opt.json };
-    cleanup(freep) char *box = NULL, *cwd = NULL;
+    cleanup(freep) char *box = NULL, *cwd = NULL, *why = NULL;
+    enum tier tier;
     struct harness *h = NULL;
     const char *version = NULL;
     struct store_sizes z;
@@ -163,7 +164,10 @@ static CO int doctor_main(struct agent *a)
     line(&rep, GOOD, "rein", "%s, store format %d, event format %d", REIN_VERSION, STORE_FORMAT, EVENT_FORMAT);
     check_kernel(&rep);
     check_fibers(&rep);
-    line(&rep, NOTE, "tier", "none: this rein has no box yet; commands run with your rights, so mode ask asks before each of them");
+    tier = tier_find(a->home, true, &why);
+    line(&rep, tier == TIER_LIVE ? GOOD : NOTE, "tier", "%s%s%s%s", tier_name(tier), why ? ": " : "", why ? why : "",
+         tier == TIER_LIVE ? ": namespaces, a view of their own for commands, Landlock, system call filter; mode auto can be kept"
+                           : "; mode auto ends with status 7, mode ask asks before anything changes");
     r = env_box_path(&box, &e);
     line(&rep, r < 0 ? BAD : GOOD, "supervisor", "%s", r < 0 ? e.msg : box);
     check_tools(&rep);

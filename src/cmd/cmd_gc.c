@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/file.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -130,6 +131,28 @@ static CO int64_t sweep(struct agent *a, const char *path, bool spool, struct ta
     return left;
 }
 
+/* What sessions' commands keep at home and in /tmp: gone with the session, or with the `rein box` that it was made for. */
+static CO void sweep_boxes(struct agent *a, struct tally *t)
+{
+    cleanup(freep) char *path = xasprintf("%s/box", a->home);
+    DIR *d = opendir(path);
+    struct dirent *de;
+
+    while (d && (de = readdir(d))) {
+        cleanup(freep) char *folder = xasprintf("%s/%s", path, de->d_name);
+        int pid = 0;
+        bool needed = sscanf(de->d_name, "hand-%d", &pid) == 1 ? kill(pid, 0) == 0 || errno == EPERM : has_session(a, de->d_name);
+
+        if (de->d_name[0] == '.' || needed)
+            continue;
+        if (!t->dry)
+            boxing_remove(folder);
+        t->files++;
+    }
+    if (d)
+        closedir(d);
+}
+
 static void print_tally(const struct agent *a, const struct tally *t, const struct store_sizes *z, int64_t outputs)
 {
     if (a->in->opt.json) {
@@ -164,6 +187,7 @@ static CO int gc_main(struct agent *a)
         return r;
     outputs = sweep(a, spool, true, &t);
     sweep(a, a->home, false, &t);
+    sweep_boxes(a, &t);
     r = t.dry ? 0 : store_tidy(a->store, &e);
     if (r == 0)
         r = store_measure(a->store, &z, &e);

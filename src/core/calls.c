@@ -230,6 +230,19 @@ static bool waits(struct session *s, const struct call_view *cv, const struct to
     return !cv->allowed && policy_check(&s->view, tool_effect(tool, args), ret_why) == POLICY_ASK;
 }
 
+/* Closes a call that the mode refuses without asking anybody. */
+static bool refused(struct session *s, const struct call_view *cv, const struct tool *tool, const json_t *args)
+{
+    cleanup(freep) char *text = NULL;
+    const char *why;
+
+    if (tool->asks || cv->allowed || policy_check(&s->view, tool_effect(tool, args), &why) != POLICY_DENY)
+        return false;
+    text = xasprintf("Denied: %s.", why);
+    put_simple(s, cv, OUT_DENIED, text);
+    return true;
+}
+
 /* Asks about every call of the answer that has to be asked about, so that a person can answer them together. */
 static void ask_all(struct session *s)
 {
@@ -367,6 +380,10 @@ CO int calls_run(struct session *s, struct err *e)
         if (!understand(s, cv, &tool, &args, &mended))
             continue;
         effect = tool_effect(tool, args);
+        if (refused(s, cv, tool, args)) {
+            json_decref(args);
+            continue;
+        }
         if (waits(s, cv, tool, args, &why)) {
             json_decref(args);
             if (n == 0)

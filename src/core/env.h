@@ -13,6 +13,8 @@
 #include "base/hash.h"
 #include "rt/fiber.h"
 
+#include <stdlib.h>
+
 struct env;
 
 struct env_stat {
@@ -79,6 +81,7 @@ struct env_command {
 
 enum env_end {
     ENV_EXIT, ENV_TIMEOUT, ENV_CANCEL, ENV_ORPHAN,
+    ENV_MEMORY, ENV_PROCESSES, ENV_DISK,    /* ended, since it took more than its box has */
     ENV_INPUT,              /* ended, since it waited for input that nobody can give */
 };
 
@@ -94,8 +97,15 @@ struct env_outcome {
     bool synced;            /* what it wrote is on disk; false: a power failure may still take some of it back */
     bool shell_kept;        /* directory and variables can be had again */
     int killed;             /* processes it left behind, ended with it */
+    char *moved_out;        /* files that it made and its box must not leave, one a line; owned; NULL: none */
     int64_t ms;
 };
+
+static inline void env_outcome_done(struct env_outcome *o)
+{
+    free(o->moved_out);
+    o->moved_out = NULL;
+}
 
 enum env_job_state {
     ENV_JOB_NONE,           /* it was never started */

@@ -122,6 +122,8 @@ static void add_settings(struct buf *b, const struct settings *set)
     js_add_text(b, "effort", set->effort);
     js_add_text(b, "budget", set->budget);
     js_add_text(b, "role", set->role);
+    js_add_text(b, "tier", set->tier);
+    js_add_text(b, "tier_why", set->tier_why);
     if (set->max_output)
         js_add_int(b, "max_output", set->max_output);
     if (set->images)
@@ -157,8 +159,6 @@ static void put_session(struct session *s, const struct settings *set, const str
         js_add_text(&body, "parent", parent->id);
         js_add_int(&body, "parent_seq", (int64_t)seq);
     }
-    js_add_text(&body, "tier", "none");
-    js_add_text(&body, "tier_why", "this rein has no box yet: commands run with the rights of the user");
     js_key(&body, "roots");
     buf_addc(&body, '[');
     js_add(&body, str_of(set->cwd));

@@ -36,7 +36,7 @@ struct equipment {
 
 /* What a new session is told, and what a `set` event may change: NULL and 0 say nothing. */
 struct settings {
-    const char *cwd, *mode, *model, *api, *base_url, *key_env, *effort, *budget, *role;
+    const char *cwd, *mode, *model, *api, *base_url, *key_env, *effort, *budget, *role, *tier, *tier_why;
     int64_t max_output;
     const struct harness *harness;
     struct limits limits;

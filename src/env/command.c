@@ -9,6 +9,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -31,16 +32,19 @@ int env_box_path(char **ret, struct err *e)
     return proc_beside("rein-box", ret, e);
 }
 
-/* The user's environment without what is secret by its name, and with what keeps programs from waiting for a person. */
-static CO char **command_env(const char *hide, bool tty)
+/* The user's environment, with what keeps programs from waiting for a person: in a box what may be known, else all but what is
+ * secret by its name. */
+static CO char **command_env(const struct local *l, const char *hide, bool tty)
 {
-    static const char *const set[] = {
-        "TERM=dumb", "PAGER=cat", "GIT_PAGER=cat", "GIT_TERMINAL_PROMPT=0", "GIT_EDITOR=true", "DEBIAN_FRONTEND=noninteractive",
-        "REIN=1",
+    const char *const set[] = {
+        tty ? "TERM=xterm" : "TERM=dumb", "PAGER=cat", "GIT_PAGER=cat", "GIT_TERMINAL_PROMPT=0", "GIT_EDITOR=true",
+        "DEBIAN_FRONTEND=noninteractive", "REIN=1",
     };
     char **user = user_environment(), **env;
     size_t n = 0, i, k;
 
+    if (l->box)
+        return boxing_environment(l->box, user, set, ARRAY_SIZE(set));
     while (user[n])
         n++;
     env = xcalloc(n + ARRAY_SIZE(set) + 1, sizeof(*env));
@@ -55,7 +59,7 @@ static CO char **command_env(const char *hide, bool tty)
             env[k++] = user[i];
     }
     for (i = 0; i < ARRAY_SIZE(set); i++)
-        env[k++] = (char *)(tty && i == 0 ? "TERM=xterm" : set[i]);
+        env[k++] = (char *)set[i];
     return env;
 }
 
@@ -82,7 +86,7 @@ static bool is_of(const char *text, const char *key)
 
 int spool_read(int fd, const char *key, struct spool_report *ret)
 {
-    static const char *const ends[] = { "exit", "timeout", "cancel", "orphan" };
+    static const char *const ends[] = { "exit", "timeout", "cancel", "orphan", "memory", "processes", "disk" };
     struct env_outcome *o = &ret->outcome;
     char text[REPORT_SIZE + 1], reason[16] = "";
     long long total, head, tail, ms;
@@ -101,6 +105,11 @@ int spool_read(int fd, const char *key, struct spool_report *ret)
     o->started = strstr(text, "\nstarted\n");
     read_process(text, "box", &ret->box, &ret->box_started);
     read_process(text, "\nrunning", &o->pid, &o->pid_started);
+    line = strstr(text, "\nunboxed ");
+    if (line && sscanf(line, "\nunboxed %d %199[^\n]", &ret->box_error, ret->box_what) >= 1) {
+        o->started = false;
+        return 0;
+    }
     if (strstr(text, "\nfailed ")) {
         o->started = false;
         return 0;
@@ -196,6 +205,7 @@ void local_drop(struct env_ready *ready)
         close(ready->spool);
     proc_free(ready->proc);
     free(ready->key);
+    free(ready->shell);
     free(ready);
 }
 
@@ -205,18 +215,43 @@ static void dropp(struct env_ready **ready)
         local_drop(*ready);
 }
 
+/* A file in memory with the profile of a command. It has directory and variables from `from` and leaves them in `to`, if there are
+ * such; both are there under names of the box, which replace them. A descriptor. */
+static int box_profile(struct local *l, const char *from, const char *to, struct err *e)
+{
+    cleanup(buf_done) struct buf profile = {0};
+    cleanup(closep) int fd = memfd_create("profile", MFD_CLOEXEC);
+
+    boxing_profile(l->box, l->root, from, to, &profile);
+    if (fd < 0 || write(fd, profile.p, profile.n) != (ssize_t)profile.n)
+        return err_set(e, -errno, "the box cannot be described: %s", strerror(errno));
+    return TAKE_FD(fd);
+}
+
+/* The file that a command leaves its directory and variables in has to be there to be seen in a box. */
+static int make_empty(const char *path, struct err *e)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+    if (fd < 0)
+        return err_set(e, -errno, "%s cannot be made: %s", path, strerror(errno));
+    close(fd);
+    return 0;
+}
+
 CO int local_ready(struct env *v, const struct env_command *c, struct env_ready **ret, struct err *e)
 {
     struct local *l = local(v);
     cleanup(dropp) struct env_ready *ready = xcalloc(1, sizeof(*ready));
     cleanup(closep) int theirs = -1;
-    cleanup(closep) int listening = -1;
-    cleanup(freep) char *box = NULL, **env = NULL, *path = NULL, *from = NULL, *to = NULL;
+    cleanup(closep) int listening = -1, profile = -1;
+    cleanup(freep) char *box = NULL, **env = NULL, *path = NULL, *from = NULL;
     char cap[24], tail[24], timeout[24], grace[24];
     const char *argv[32] = { "rein-box", "--link", "3", "--spool", "4", "--key", c->key, "--cap", cap, "--tail", tail,
                              "--timeout", timeout };
     size_t n = 13, nfds = 2;
-    struct proc_fd fds[3];
+    struct proc_fd fds[4];
+    bool live = l->box && l->box->tier == TIER_LIVE;
     int r, link[2];
 
     ready->local = l;
@@ -251,15 +286,26 @@ CO int local_ready(struct env *v, const struct env_command *c, struct env_ready 
         memcpy(&argv[n], (const char *[]){ "--tty", "1" }, 2 * sizeof(*argv));
         n += 2;
     }
-    if (c->shell || c->keep_shell) {
-        from = shell_path(l, c->shell ? c->shell : "");
-        to = c->keep_shell ? shell_path(l, c->key) : xstrdup("/dev/null");
-        memcpy(&argv[n], (const char *[]){ "--", "/bin/sh", "-c", shell_wrapper, "sh", from, to, c->command, NULL },
-               9 * sizeof(*argv));
-    } else {
-        memcpy(&argv[n], (const char *[]){ "--", "/bin/sh", "-c", c->command, NULL }, 5 * sizeof(*argv));
+    from = c->shell ? shell_path(l, c->shell) : NULL;
+    ready->shell = c->keep_shell ? shell_path(l, c->key) : NULL;
+    if (l->box) {
+        r = boxing_look(l->box, l->root_fd, e);
+        if (r == 0 && ready->shell)
+            r = make_empty(ready->shell, e);
+        profile = r < 0 ? r : box_profile(l, from, ready->shell, e);
+        if (profile < 0)
+            return profile;
+        fds[nfds++] = (struct proc_fd){ profile, 6 };
+        memcpy(&argv[n], (const char *[]){ "--profile", "6" }, 2 * sizeof(*argv));
+        n += 2;
     }
-    env = command_env(c->hide_env, c->tty);
+    if (from || ready->shell)
+        memcpy(&argv[n], (const char *[]){ "--", "/bin/sh", "-c", shell_wrapper, "sh", !from ? "" : live ? BOX_SHELL_FROM : from,
+                                           !ready->shell ? "/dev/null" : live ? BOX_SHELL_TO : ready->shell, c->command, NULL },
+               9 * sizeof(*argv));
+    else
+        memcpy(&argv[n], (const char *[]){ "--", "/bin/sh", "-c", c->command, NULL }, 5 * sizeof(*argv));
+    env = command_env(l, c->hide_env, c->tty);
     r = proc_spawn(&(struct proc_spec){ box, (char *const *)argv, env, l->root_fd, fds, nfds }, &ready->proc, e);
     if (r == 0)
         *ret = TAKE(ready);
@@ -312,9 +358,9 @@ static CO bool sync_workspace(struct local *l)
 
 static bool shell_is_kept(const struct env_ready *ready)
 {
-    cleanup(freep) char *path = shell_path(ready->local, ready->key);
+    struct stat st;
 
-    return access(path, R_OK) == 0;
+    return ready->shell && stat(ready->shell, &st) == 0 && st.st_size > 0;
 }
 
 bool spool_waits(int fd, const struct env_outcome *o)
@@ -348,8 +394,18 @@ static CO int wait_at_terminal(struct env_ready *ready)
     return r;
 }
 
+/* What a command in a box has left that must not stay. */
+static void check_box(struct local *l, const char *key, struct env_outcome *o)
+{
+    cleanup(buf_done) struct buf told = {0};
+
+    if (l->box && o->started && boxing_check(l->box, l->root_fd, key, &told))
+        o->moved_out = buf_take(&told);
+}
+
 CO int local_run(struct env_ready *ready, struct env_outcome *o, struct err *e)
 {
+    struct spool_report rep = {0};
     bool waited = false;
     int r, lost;
 
@@ -365,13 +421,18 @@ CO int local_run(struct env_ready *ready, struct env_outcome *o, struct err *e)
         fd_readable(ready->link, "a cancelled command", BOX_GRACE_MS);
         fiber_unshield();
     }
-    lost = read_report(ready->spool, ready->key, o);
+    lost = spool_read(ready->spool, ready->key, &rep);
+    *o = rep.outcome;
+    check_box(ready->local, ready->key, o);
     if (r == -ECANCELED)
         return r;
     if (lost < 0 || (!o->ended && o->started)) {
         spool_end_orphans(o);
         return err_set(e, -EIO, "the command's supervisor was killed; what it had started was ended, as far as it could be found");
     }
+    if (rep.box_error)
+        return err_set(e, -ENOTSUP, "the box could not be built (%s: %s), so the command was not started", rep.box_what,
+                       strerror(rep.box_error));
     if (!o->started)
         return err_set(e, -ENOEXEC, "the command could not be started (/bin/sh)");
     if (waited && o->end == ENV_CANCEL)
@@ -404,6 +465,7 @@ CO int local_settle(struct env *v, const char *key, struct env_outcome *o, struc
             return r;
     }
     r = read_report(fd, key, o);
+    check_box(l, key, o);
     if (r == 0 && o->ended)
         o->synced = sync_workspace(l);
     else if (r == 0)

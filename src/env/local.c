@@ -69,6 +69,7 @@ struct file_job {
     struct env_stat st;
     struct hash hash;
     bool expects, cached;               /* cached: nothing may block, -EAGAIN instead */
+    bool boxed;                         /* nothing that guard.h is about may be written */
     int result;
     struct err e;
 };
@@ -245,6 +246,20 @@ static int open_parent(struct file_job *j, bool make, char **ret_name)
     return dir < 0 ? say(j, dir, "the directory of ") : dir;
 }
 
+/* Where links lead, too. */
+static int check_guard(struct file_job *j, int dir, const char *name)
+{
+    cleanup(freep) char *below = j->boxed ? real_path(j, dir) : NULL, *rel = NULL;
+
+    if (!j->boxed)
+        return 0;
+    rel = !below || strcmp(below, ".") == 0 ? xstrdup(name) : xasprintf("%s/%s", below, name);
+    if (!guard_covers(j->rel) && !guard_covers(rel))
+        return 0;
+    return err_set(&j->e, -EPERM,
+                   "%s is protected, since programs outside the box run or believe it: only the user can change it", j->path);
+}
+
 /* Makes the names on the way from the root to a directory durable, and those in it: who made it may not have done so. */
 static int sync_names(struct file_job *j, int dir)
 {
@@ -324,9 +339,14 @@ static int write_file(struct file_job *j)
         if (faccessat(fd, "", W_OK, AT_EMPTY_PATH | AT_EACCESS) < 0 && errno == EACCES)
             return say(j, -EACCES, "cannot write ");
     }
+    if (j->boxed && guard_covers(j->rel))
+        return check_guard(j, j->root_fd, j->rel);
     dir = open_parent(j, fd < 0, &name);
     if (dir < 0)
         return dir;
+    r = check_guard(j, dir, name);
+    if (r < 0)
+        return r;
     if (fd >= 0 && (fstatat(dir, name, &now, AT_SYMLINK_NOFOLLOW) < 0 || now.st_ino != old.st_ino ||
                     now.st_dev != old.st_dev))
         return err_set(&j->e, -ESTALE, "%s was replaced by someone else just now", j->path);
@@ -382,6 +402,9 @@ static int remove_file(struct file_job *j)
     dir = open_parent(j, false, &name);
     if (dir < 0)
         return dir;
+    r = check_guard(j, dir, name);
+    if (r < 0)
+        return r;
     if (fstatat(dir, name, &now, AT_SYMLINK_NOFOLLOW) < 0 || now.st_ino != st.st_ino || now.st_dev != st.st_dev)
         return err_set(&j->e, -ESTALE, "%s was replaced by someone else just now", j->path);
     if (unlinkat(dir, name, 0) < 0)
@@ -467,6 +490,7 @@ static int file_job_new(struct local *l, struct str path, void (*run)(struct job
     j->job.run = run;
     j->job.free = file_job_free;
     j->root_fd = fcntl(l->root_fd, F_DUPFD_CLOEXEC, 0);
+    j->boxed = l->box;
     j->root = xstrdup(l->root);
     j->rel = xstrdup(rel);
     j->path = TAKE(full);
@@ -626,6 +650,9 @@ static void local_free(struct env *v)
     free(l->spool);
     free(l->shown);
     free(l->spare);
+    if (l->box)
+        boxing_done(l->box);
+    free(l->box);
     free(l);
 }
 
@@ -639,6 +666,11 @@ static const struct env_ops ops = {
         .life = local_life,
     .free = local_free,
 };
+
+void env_box(struct env *v, struct boxing *box)
+{
+    local(v)->box = box;
+}
 
 int env_local(const char *root, const char *home, struct env **ret, struct err *e)
 {

@@ -8,5 +8,9 @@
  * -EPERM for a root that may not be one: /, the home directory, one that contains `home` or lies in it. */
 int env_local(const char *root, const char *home, struct env **ret, struct err *e);
 
+/* From now on commands run in a box, which is the environment's own then. */
+struct boxing;
+void env_box(struct env *v, struct boxing *box);
+
 /* Path of the supervisor beside this program, or a sentence why there is none. Caller frees. */
 int env_box_path(char **ret, struct err *e);

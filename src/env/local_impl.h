@@ -1,6 +1,8 @@
 /* local_impl.h - what local.c (files), command.c (commands) and job.c (jobs) share. */
 #pragma once
 
+#include "env/box.h"
+#include "env/guard.h"
 #include "env/local.h"
 #include "rt/proc.h"
 
@@ -16,6 +18,7 @@ struct local {
     /* A spool file whose output is in its result is used again, since making one costs as much as all else about a command. Not
      * before that result is durable, though: when the next command starts, it is. */
     char *shown, *spare;
+    struct boxing *box;                 /* around commands; NULL: none */
 };
 
 struct env_ready {
@@ -23,7 +26,7 @@ struct env_ready {
     struct proc *proc;
     int spool, link;
     bool tty;
-    char *key;
+    char *key, *shell;                  /* shell: where directory and variables are left, or NULL */
     int64_t keep_above;
 };
 
@@ -43,6 +46,8 @@ char *spool_path(struct local *l, const char *key);
 struct spool_report {
     struct env_outcome outcome;
     int64_t box, box_started;           /* pid of the supervisor and when it was started */
+    int box_error;                      /* the command's box could not be built: an errno, and what of it */
+    char box_what[200];
     char last[REPORT_SIZE - REPORT_LAST];
 };
 int spool_read(int fd, const char *key, struct spool_report *ret);

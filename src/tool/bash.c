@@ -97,6 +97,8 @@ static void add_facts(struct call *c, const struct env_outcome *o)
         js_add_bool(facts, "synced", false);
     if (o->shell_kept)
         js_add_text(facts, "shell", c->key);
+    if (o->moved_out)
+        js_add_text(facts, "moved_out", o->moved_out);
 }
 
 static CO int report(struct call *c, const struct env_outcome *o, int64_t timeout)
@@ -110,11 +112,16 @@ static CO int report(struct call *c, const struct env_outcome *o, int64_t timeou
         buf_addf(text, "[stopped: it ran longer than %lld s]", (long long)timeout);
     else if (o->end == ENV_CANCEL)
         buf_adds(text, "[stopped by the user]");
+    else if (o->end == ENV_MEMORY || o->end == ENV_PROCESSES || o->end == ENV_DISK)
+        buf_addf(text, "[stopped: it took more %s than its box has]", o->end == ENV_MEMORY ? "memory" : o->end == ENV_DISK
+                 ? "room on the disk" : "processes");
     else if (o->end == ENV_INPUT)
         buf_adds(text, "[stopped: it waits for input, which nobody gives here. Give it with flags or a pipe, or start the command "
                  "with background and tty, and answer with the tool job]");
     else
         command_end(text, o);
+    if (o->moved_out)
+        buf_addf(text, "\n[moved out of the workspace, since programs outside the box would run or believe it:\n%s]", o->moved_out);
     add_facts(c, o);
     c->result->outcome = o->end == ENV_CANCEL ? OUT_CANCELLED
                        : o->end == ENV_EXIT && o->exit_status == 0 ? OUT_OK : OUT_ERROR;
@@ -158,7 +165,7 @@ static CO int bash_run(struct call *c)
 {
     const struct bash *b = c->state;
     int64_t timeout = js_int(c->args, "timeout", TIMEOUT_DEFAULT);
-    struct env_outcome o = {0};
+    cleanup(env_outcome_done) struct env_outcome o = {0};
     struct err e = {0};
     int r;
 
@@ -256,7 +263,7 @@ static CO int doubt(struct call *c, const struct env_outcome *o)
 static CO int bash_settle(struct call *c)
 {
     struct buf *text = &c->result->text;
-    struct env_outcome o;
+    cleanup(env_outcome_done) struct env_outcome o = {0};
     struct err e = {0};
     int64_t timeout = js_int(c->args, "timeout", TIMEOUT_DEFAULT);
     int r;

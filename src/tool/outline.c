@@ -126,7 +126,7 @@ static CO int by_ctags(struct call *c, struct str files, bool many, struct buf *
 {
     cleanup(buf_done) struct buf command = {0}, json = BUF_MAX(OUTPUT_LIMIT + 1);
     struct env_ready *ready = NULL;
-    struct env_outcome o = {0};
+    cleanup(env_outcome_done) struct env_outcome o = {0};
     int64_t size = 0;
     int r;
 

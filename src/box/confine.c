@@ -1,0 +1,529 @@
+#include "box/confine.h"
+#include "box/view.h"
+#include "filter.h"
+
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/seccomp.h>
+#include <net/if.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define LOOK_MS 50                      /* between two looks at memory and processes */
+#define STATUS_BOX_FAILED 125
+
+extern char **environ;
+
+/* What init tells, one message each. */
+struct word {
+    enum { SAY_NOTHING, SAY_FAILED, SAY_PROGRAM, SAY_RUNS, SAY_LIMIT, SAY_ENDED } what;
+    int value, killed;                  /* errno, limit or status */
+    char about[200];
+};
+
+static void say(int to, int what, int value, int killed, const char *about)
+{
+    struct word w = { .what = what, .value = value, .killed = killed };
+
+    snprintf(w.about, sizeof(w.about), "%s", about ? about : "");
+    send(to, &w, sizeof(w), MSG_NOSIGNAL);
+}
+
+/* The caller's rights, of which an ordinary user has none. Root keeps those without which it is less than an ordinary user: its
+ * files may belong to others. They are good for what the box has of the host's files only. */
+static bool drop_rights(void)
+{
+    static const int kept[] = { CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID };
+    struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+    struct __user_cap_data_struct caps[2] = {0};
+    uint32_t left = 0;
+
+    if (getuid() == 0)
+        for (size_t i = 0; i < sizeof(kept) / sizeof(*kept); i++)
+            left |= 1U << kept[i];
+    for (int cap = 0; cap < 64; cap++)
+        if (!(cap < 32 && (left & (1U << cap))) && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0 && errno != EINVAL && errno != EPERM)
+            return false;               /* EINVAL: this kernel has no such one; EPERM: there is nothing that could be dropped */
+    caps[0].permitted = caps[0].effective = left;
+    if (syscall(SYS_capget, &head, (struct __user_cap_data_struct[2]){0}) < 0)
+        return false;
+    if (left) {
+        struct __user_cap_data_struct now[2] = {0};
+
+        syscall(SYS_capget, &head, now);
+        caps[0].permitted = caps[0].effective = left & now[0].permitted;
+    }
+    return syscall(SYS_capset, &head, caps) == 0;
+}
+
+static void set_limit(int what, uint64_t n)
+{
+    struct rlimit now, r = { n, n };
+
+    if (n == 0 || getrlimit(what, &now) < 0)
+        return;
+    if (now.rlim_max < n)
+        r.rlim_cur = r.rlim_max = now.rlim_max;
+    setrlimit(what, &r);
+}
+
+/* Never RLIMIT_AS: what reserves memory and does not use it, as ASan does, would die of it. */
+static void set_limits(const struct profile *p, bool inside)
+{
+    struct rlimit none = {0};
+
+    set_limit(RLIMIT_FSIZE, p->limit[LIMIT_FILE]);
+    set_limit(RLIMIT_NOFILE, p->limit[LIMIT_FILES]);
+    if (inside)                         /* counted by user and namespace; outside the user's other processes would count as well */
+        set_limit(RLIMIT_NPROC, p->limit[LIMIT_PROCESSES]);
+    setrlimit(RLIMIT_CORE, &none);
+}
+
+static bool filter(bool bare)
+{
+    struct sock_fprog box = { sizeof(filter_box) / sizeof(*filter_box), (struct sock_filter *)filter_box };
+    struct sock_fprog without_net = { sizeof(filter_bare) / sizeof(*filter_bare), (struct sock_filter *)filter_bare };
+
+    return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, bare ? &without_net : &box) == 0;
+}
+
+/* Everything that holds once the program runs, but for the view of the files. */
+static bool lock_down(const struct profile *p, bool inside, const char **ret_what)
+{
+    set_limits(p, inside);
+    *ret_what = "no_new_privs";
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        return false;
+    *ret_what = "capabilities";
+    if (!drop_rights())
+        return false;
+    if (!landlock_apply(p, inside, ret_what))
+        return false;
+    *ret_what = "seccomp";
+    return filter(!inside && !p->host_net);
+}
+
+struct start {
+    const struct profile *profile;      /* NULL: no box at all */
+    char **argv;
+    int in, out;
+    bool tty;
+    int talk, go;                       /* of a live box */
+};
+
+/* Runs the program in a session of its own; the caller waits until it has been replaced. `bare`: it locks itself down. 0 or an
+ * errno, and what could not be done, NULL for running the program. */
+static int run(const struct start *s, bool bare, pid_t *ret, const char **ret_what)
+{
+    static volatile int error;          /* the child shares this memory until it runs the program */
+    const int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC), in = s->in < 0 ? nothing : s->in;
+    pid_t self = getpid();
+    sigset_t none;
+
+    error = 0;
+    sigemptyset(&none);
+    *ret = vfork();
+    if (*ret == 0) {
+        if (s->talk >= 0)
+            say(s->talk, SAY_PROGRAM, 0, 0, NULL);
+        errno = 0;
+        if (setsid() < 0 || in < 0 || (s->tty && ioctl(in, TIOCSCTTY, 0) < 0) || dup2(in, 0) < 0 || dup2(s->out, 1) < 0 ||
+            dup2(s->out, 2) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != self ||
+            sigprocmask(SIG_SETMASK, &none, NULL) < 0 || syscall(SYS_close_range, 3, ~0U, 4 /* CLOEXEC */) < 0) {
+            error = errno ? errno : ESRCH;
+        } else if (bare && !lock_down(s->profile, false, ret_what)) {
+            error = errno ? errno : ENOTSUP;
+        } else {
+            *ret_what = NULL;
+            execve(s->argv[0], s->argv, environ);
+            error = errno;
+        }
+        _exit(STATUS_BOX_FAILED);
+    }
+    if (*ret > 0 && error)
+        waitpid(*ret, NULL, 0);
+    if (*ret < 0)
+        error = errno;
+    if (nothing >= 0)
+        close(nothing);
+    return error;
+}
+
+/* Inside: the first process of the box. */
+
+static bool loopback_up(void)
+{
+    struct ifreq lo = { .ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING };
+    int s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    bool good = s >= 0 && ioctl(s, SIOCSIFFLAGS, &lo) == 0;
+
+    if (s >= 0)
+        close(s);
+    return good;
+}
+
+static int64_t now_ms(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* Bytes that the processes of the box hold for themselves, and how many there are. A page that two share after a fork counts twice:
+ * the sum is what they may come to. */
+static void look(uint64_t *ret_bytes, uint64_t *ret_processes)
+{
+    static long page;
+    DIR *d = opendir("/proc");
+    struct dirent *de;
+
+    if (!page)
+        page = sysconf(_SC_PAGESIZE);
+    *ret_bytes = *ret_processes = 0;
+    while (d && (de = readdir(d))) {
+        char path[300], text[128];
+        long long resident, shared;
+        ssize_t n;
+        int fd;
+
+        if (de->d_name[0] < '1' || de->d_name[0] > '9')
+            continue;
+        ++*ret_processes;
+        snprintf(path, sizeof(path), "/proc/%s/statm", de->d_name);
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        n = fd < 0 ? 0 : read(fd, text, sizeof(text) - 1);
+        if (fd >= 0)
+            close(fd);
+        text[n > 0 ? n : 0] = 0;
+        if (sscanf(text, "%*s %lld %lld", &resident, &shared) == 2 && resident > shared)
+            *ret_bytes += (uint64_t)(resident - shared) * (uint64_t)page;
+    }
+    if (d)
+        closedir(d);
+}
+
+/* Whether the kernel would give one more process. In a storm of them no list of /proc is true for long enough to be counted. */
+static bool has_room(void)
+{
+    pid_t pid = vfork();
+
+    if (pid == 0)
+        _exit(0);
+    if (pid > 0)
+        waitpid(pid, NULL, 0);
+    return pid > 0 || errno != EAGAIN;
+}
+
+/* The limit that is exceeded, or LIMITS. */
+static enum limit exceeded(const struct profile *p)
+{
+    uint64_t bytes, processes;
+
+    if (p->limit[LIMIT_PROCESSES] && !has_room())
+        return LIMIT_PROCESSES;
+    look(&bytes, &processes);
+    if (p->limit[LIMIT_MEMORY] && bytes > p->limit[LIMIT_MEMORY])
+        return LIMIT_MEMORY;
+    if (p->limit[LIMIT_PROCESSES] && processes > p->limit[LIMIT_PROCESSES])
+        return LIMIT_PROCESSES;
+    return LIMITS;
+}
+
+/* Until the program has ended (true, with its status), or is to: a limit is exceeded, or the caller says so, or is gone. */
+static bool wait_for_end(const struct start *s, pid_t program, int chld, int *status)
+{
+    int64_t next = now_ms() + LOOK_MS;
+    bool more = false;
+
+    for (;;) {
+        struct pollfd on[2] = { { chld, POLLIN, 0 }, { s->talk, POLLIN, 0 } };
+        struct signalfd_siginfo si;
+        int64_t left = next - now_ms();
+        pid_t dead;
+        int st;
+
+        poll(on, 2, left < 0 || more ? 0 : (int)left);
+        if (now_ms() >= next) {
+            enum limit limit = exceeded(s->profile);
+
+            if (limit != LIMITS) {
+                say(s->talk, SAY_LIMIT, (int)limit, 0, NULL);
+                return false;
+            }
+            next = now_ms() + LOOK_MS;
+        }
+        while (read(chld, &si, sizeof(si)) == sizeof(si))
+            ;
+        more = false;                   /* those who die while this goes on may be without end */
+        while (now_ms() < next && (more = (dead = waitpid(-1, &st, WNOHANG)) > 0))
+            if (dead == program) {
+                *status = st;
+                return true;
+            }
+        if (on[1].revents)
+            return false;
+    }
+}
+
+/* Kills until nobody is left. Returns how many beside the program had to be. The kernel signals all at once, and lets none of
+ * them fork any more; that it is done again is for whoever was about to be born just then. */
+static int end_all(pid_t program, int *status)
+{
+    int64_t next = 0;
+    int killed = 0, st;
+
+    for (;;) {
+        pid_t dead;
+
+        if (now_ms() >= next) {
+            kill(-1, SIGKILL);
+            next = now_ms() + LOOK_MS;
+        }
+        dead = waitpid(-1, &st, WNOHANG);
+        if (dead < 0 && errno == ECHILD)
+            return killed;
+        if (dead == 0)
+            poll(NULL, 0, 1);
+        else if (dead == program)
+            *status = st;
+        else if (dead > 0 && WIFSIGNALED(st))
+            killed++;
+    }
+}
+
+/* Builds the box around this process. */
+static bool move_in(const struct profile *p, const char **ret_what)
+{
+    *ret_what = "the loopback interface";
+    if (!p->host_net && !loopback_up())
+        return false;
+    if (!view_build(p, ret_what))
+        return false;
+    return lock_down(p, true, ret_what);
+}
+
+static void init(const struct start *s) __attribute__((noreturn));
+
+static void init(const struct start *s)
+{
+    const char *what = NULL;
+    int chld, status = 0, error;
+    sigset_t mask;
+    pid_t program;
+    char word;
+
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    setsid();                           /* where the scheduler shares by session,
+    many processes of the box do not crowd this one out */
+    if (read(s->go, &word, 1) != 1)
+        _exit(STATUS_BOX_FAILED);       /* the caller is gone, or could not map the users */
+    close(s->go);
+    sigemptyset(&mask);
+    sigaddset(&mask, SIGCHLD);
+    sigprocmask(SIG_SETMASK, &mask, NULL);
+    chld = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (chld < 0 || !move_in(s->profile, &what)) {
+        say(s->talk, SAY_FAILED, errno ? errno : EINVAL, 0, what ? what : "a signal descriptor");
+        _exit(STATUS_BOX_FAILED);
+    }
+    error = run(s, false, &program, &what);
+    if (error) {
+        say(s->talk, SAY_FAILED, error, 0, what);
+        _exit(STATUS_BOX_FAILED);
+    }
+    say(s->talk, SAY_RUNS, 0, 0, NULL);
+    close(s->out);
+    if (s->in >= 0)
+        close(s->in);
+    for (int fd = 0; fd <= 2; fd++)
+        close(fd);                      /* whoever reads what the caller writes does not wait for this process */
+    wait_for_end(s, program, chld, &status);
+    error = end_all(program, &status);
+    say(s->talk, SAY_ENDED, status, error, NULL);
+    _exit(0);
+}
+
+/* Outside. */
+
+static bool write_file(pid_t pid, const char *name, const char *text)
+{
+    char path[64];
+    int fd;
+    bool good;
+
+    snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
+    fd = open(path, O_WRONLY | O_CLOEXEC);
+    good = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+    if (fd >= 0)
+        close(fd);
+    return good;
+}
+
+/* Root keeps all the users that it has; each becomes itself. */
+static bool map_all(pid_t pid, const char *name)
+{
+    char path[64], text[4096], line[128];
+    unsigned long first, outside, count;
+    size_t n = 0;
+    FILE *f;
+
+    snprintf(path, sizeof(path), "/proc/self/%s", name);
+    f = fopen(path, "re");
+    while (f && fgets(line, sizeof(line), f) && n < sizeof(text) - 64)
+        if (sscanf(line, "%lu %lu %lu", &first, &outside, &count) == 3)
+            n += (size_t)snprintf(text + n, sizeof(text) - n, "%lu %lu %lu\n", first, first, count);
+    if (f)
+        fclose(f);
+    return n > 0 && write_file(pid, name, text);
+}
+
+static bool map_users(pid_t pid)
+{
+    char uid[32], gid[32];
+
+    if (geteuid() == 0 && map_all(pid, "gid_map") && map_all(pid, "uid_map"))
+        return true;
+    snprintf(uid, sizeof(uid), "%u %u 1\n", geteuid(), geteuid());
+    snprintf(gid, sizeof(gid), "%u %u 1\n", getegid(), getegid());
+    return write_file(pid, "setgroups", "deny") && write_file(pid, "gid_map", gid) && write_file(pid, "uid_map", uid);
+}
+
+/* One message; the sender's pid as it is here. False when there is none, now or ever. */
+static bool hear(int from, struct word *w, pid_t *ret_pid, bool wait)
+{
+    union { char buf[CMSG_SPACE(sizeof(struct ucred))]; struct cmsghdr align; } control;
+    struct iovec io = { w, sizeof(*w) };
+    struct msghdr m = { .msg_iov = &io, .msg_iovlen = 1, .msg_control = control.buf, .msg_controllen = sizeof(control.buf) };
+    struct cmsghdr *c;
+    ssize_t n;
+
+    do
+        n = recvmsg(from, &m, (wait ? 0 : MSG_DONTWAIT) | MSG_CMSG_CLOEXEC);
+    while (n < 0 && errno == EINTR);
+    if (n != sizeof(*w))
+        return false;
+    w->about[sizeof(w->about) - 1] = 0;
+    c = CMSG_FIRSTHDR(&m);
+    if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_CREDENTIALS) {
+        struct ucred who;
+
+        memcpy(&who, CMSG_DATA(c), sizeof(who));
+        *ret_pid = who.pid;
+    }
+    return true;
+}
+
+/* Waits until the program runs. 0, or an errno and what went wrong. */
+static int wait_for_start(struct box *b, const char **ret_what)
+{
+    static struct word w;               /* *ret_what may lead here */
+
+    for (;;) {
+        pid_t pid = 0;
+
+        if (!hear(b->talk, &w, &pid, true)) {
+            *ret_what = "the first process";
+            return ECHILD;
+        }
+        if (w.what == SAY_RUNS)
+            return 0;
+        if (w.what == SAY_PROGRAM)
+            b->program = pid;
+        if (w.what == SAY_FAILED) {
+            *ret_what = w.about[0] ? w.about : NULL;
+            return w.value ? w.value : EINVAL;
+        }
+    }
+}
+
+static int start_live(struct box *b, struct start *s, const char **ret_what)
+{
+    unsigned long flags = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | SIGCHLD |
+                          (s->profile->host_net ? 0 : CLONE_NEWNET);
+    int talk[2], go[2], on = 1, error = 0;
+
+    *ret_what = "a socket";
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, talk) < 0 || pipe2(go, O_CLOEXEC) < 0 ||
+        setsockopt(talk[0], SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) < 0)
+        return errno;
+    s->talk = talk[1];
+    s->go = go[0];
+    b->talk = talk[0];
+    *ret_what = "namespaces";
+    b->init = (pid_t)syscall(SYS_clone, flags, NULL, NULL, NULL, NULL);
+    if (b->init == 0) {
+        close(go[1]);
+        init(s);
+    }
+    if (b->init < 0) {
+        error = errno;
+        b->init = 0;
+    }
+    close(go[0]);
+    close(talk[1]);
+    if (!error && !map_users(b->init)) {
+        *ret_what = "the maps of users";
+        error = errno;
+    }
+    if (!error && write(go[1], "g", 1) == 1)
+        error = wait_for_start(b, ret_what);
+    close(go[1]);
+    if (error && b->init) {
+        kill(b->init, SIGKILL);
+        waitpid(b->init, NULL, 0);
+    }
+    return error;
+}
+
+int box_start(struct box *b, const struct profile *p, char **argv, int in, int out, bool tty, const char **ret_what)
+{
+    struct start s = { .profile = p, .argv = argv, .in = in, .out = out, .tty = tty, .talk = -1 };
+
+    *b = (struct box){ .talk = -1 };
+    *ret_what = NULL;
+    if (p && p->own_users)
+        return start_live(b, &s, ret_what);
+    if (p && p->cd && chdir(p->cd) < 0) {
+        *ret_what = p->cd;
+        return errno;
+    }
+    return run(&s, p != NULL, &b->program, ret_what);
+}
+
+struct box_said box_listen(struct box *b)
+{
+    struct box_said said = {0};
+    struct word w;
+    pid_t pid;
+
+    if (b->talk < 0 || !hear(b->talk, &w, &pid, false))
+        return said;
+    if (w.what == SAY_LIMIT)
+        said = (struct box_said){ .word = BOX_LIMIT, .limit = (enum limit)w.value };
+    else if (w.what == SAY_ENDED)
+        said = (struct box_said){ .word = BOX_ENDED, .status = w.value, .killed = w.killed };
+    return said;
+}
+
+void box_end(const struct box *b)
+{
+    if (b->talk >= 0)
+        send(b->talk, "k", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+}

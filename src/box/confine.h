@@ -1,0 +1,43 @@
+/* confine.h - a program in a box: started there, watched, and ended with all that it has started.
+ *
+ * A live box has a process of its own as the first of its pid namespace (init). That one reaps what is left behind, keeps the
+ * limits that the kernel does not keep for an ordinary user (memory, processes), and ends with the program; all else ends with
+ * it. A box of Landlock alone has none: the caller is the reaper. */
+#pragma once
+
+#include "box/profile.h"
+
+#include <sys/types.h>
+
+struct box {
+    pid_t init;                         /* 0: there is none */
+    int talk;                           /* to init; -1 */
+    pid_t program;                      /* as the caller's namespace numbers it */
+};
+
+enum box_word {
+    BOX_QUIET,                          /* nothing was said */
+    BOX_LIMIT,                          /* a limit was exceeded, and the program ended for it */
+    BOX_ENDED,                          /* the program has, and nothing of it is left */
+};
+
+struct box_said {
+    enum box_word word;
+    enum limit limit;
+    int status;                         /* as of waitpid */
+    int killed;                         /* processes it left behind */
+};
+
+/* Starts a program, without a box when there is no profile: standard input is null (-1) or `in`, both outputs are `out`; `tty`:
+ * that is its terminal. 0, or an errno with what could not be done in *ret_what (NULL: the program itself could not be run). */
+int box_start(struct box *b, const struct profile *p, char **argv, int in, int out, bool tty, const char **ret_what);
+
+/* What init has said since. */
+struct box_said box_listen(struct box *b);
+
+/* Asks init to end everything. */
+void box_end(const struct box *b);
+
+/* Confines this process and what it starts by Landlock and the system call filter, as far as this kernel can; false: it cannot at
+ * all, or not as far as the profile needs. */
+bool landlock_apply(const struct profile *p, bool inside, const char **ret_what);

@@ -1,0 +1,8 @@
+/* view.h - the files of a box: a new root, made of pieces of the host's. */
+#pragma once
+
+#include "box/profile.h"
+
+/* Carries out a profile's records in a mount namespace that is this process's own, and makes the result its root. False with an
+ * errno; *ret_what is the path, or what it was about. */
+bool view_build(const struct profile *p, const char **ret_what);

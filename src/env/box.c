@@ -1,0 +1,344 @@
+#include "env/box.h"
+
+#include "base/path.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+void profile_add(struct buf *out, const char *verb, const char *a, const char *b)
+{
+    buf_add(out, verb, strlen(verb) + 1);
+    buf_add(out, a, strlen(a) + 1);
+    buf_add(out, b, strlen(b) + 1);
+}
+
+static void number(struct buf *out, const char *name, int64_t n)
+{
+    char text[24];
+
+    snprintf(text, sizeof(text), "%lld", (long long)n);
+    profile_add(out, "limit", name, text);
+}
+
+static const char *user_home(void)
+{
+    const char *home = getenv("HOME");
+
+    return home && home[0] == '/' && home[1] ? home : "/home/rein";
+}
+
+static void add_system(struct buf *out)
+{
+    static const char *const shown[] = {
+        "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/nix/store", "/nix/var/nix/profiles", "/gnu/store",
+        "/sys/devices/system", "/sys/kernel/mm/transparent_hugepage", "/var/lib/dpkg", "/var/lib/rpm", "/var/cache/fontconfig",
+        "/run/current-system", "/run/wrappers",
+    };
+    /* Of /etc what programs look up; neither passwords nor keys nor the services' settings. */
+    static const char *const etc[] = {
+        "passwd", "group", "nsswitch.conf", "hosts", "host.conf", "hostname", "resolv.conf", "gai.conf", "services", "protocols",
+        "rpc",
+        "networks", "ethertypes", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "ld.so.preload", "alternatives", "ssl/certs",
+        "ssl/openssl.cnf",
+        "pki/tls/certs", "pki/ca-trust", "ca-certificates", "ca-certificates.conf", "crypto-policies", "localtime", "timezone",
+        "locale.alias",
+        "locale.conf", "default/locale", "os-release", "lsb-release", "debian_version", "redhat-release", "alpine-release",
+        "arch-release",
+        "system-release", "mime.types", "magic", "magic.mime", "inputrc", "bash.bashrc", "bashrc", "profile", "profile.d", "zsh",
+        "shells",
+        "environment", "terminfo", "fonts", "java", "java-17-openjdk", "java-11-openjdk", "java-21-openjdk", "jvm", "maven",
+        "gradle", "perl",
+        "python3", "python2", "python3.11", "python3.12", "python3.13", "python", "php", "ruby", "R", "texmf", "ghostscript",
+        "ImageMagick-6",
+        "ImageMagick-7", "X11/rgb.txt", "emacs", "vim", "nanorc", "less", "lesskey", "screenrc", "tmux.conf", "dpkg/origins",
+        "dpkg/shlibs.default",
+        "papersize", "OpenCL", "vulkan", "glvnd", "gnutls", "gdb", "valgrind", "libibverbs.d", "openmpi", "netconfig",
+        "manpath.config",
+        "machine-id", "rc.maven", "sgml", "xml", "groff", "apparmor.d/abstractions", "ld-nix.so.preload", "static", "nix/nix.conf",
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(shown); i++)
+        if (access(shown[i], F_OK) == 0)
+            profile_add(out, "ro", shown[i], "");
+    for (size_t i = 0; i < ARRAY_SIZE(etc); i++) {
+        cleanup(freep) char *path = xasprintf("/etc/%s", etc[i]);
+
+        if (access(path, R_OK) == 0)
+            profile_add(out, "ro", path, "");
+    }
+}
+
+/* Folders of a home that hold programs, and what of them is nobody's business. */
+static const char *const toolchains[] = {
+    ".cargo", ".rustup", ".nvm", ".fnm", ".pyenv", ".rbenv", ".nodenv", ".goenv", ".jenv", ".sdkman", ".asdf", ".volta", ".bun",
+    ".deno", "go",
+    ".ghcup", ".cabal", ".stack", ".opam", ".nimble", ".dotnet", ".juliaup", ".julia", ".elan", "miniconda3", "anaconda3",
+    "miniforge3",
+    "mambaforge", ".local/bin", ".local/lib", ".local/opt", ".local/pipx", ".local/share/mise", ".local/share/uv",
+    ".local/share/fnm",
+    ".local/share/pnpm", ".local/share/pipx", ".local/share/virtualenvs", ".nix-profile",
+};
+static const char *const credentials[] = {
+    ".cargo/credentials", ".cargo/credentials.toml", ".local/share/uv/credentials", ".cabal/config", ".stack/config.yaml",
+    ".bun/.npmrc",
+    ".dotnet/NuGet.Config", ".sdkman/etc/config", ".julia/servers", ".opam/config.lock", ".deno/credentials",
+    ".local/share/pnpm/rc",
+};
+
+/* A folder without what is hidden. Where there is a view it is covered; Landlock can only leave it out, and so names all else. */
+static void add_folder(struct buf *out, const char *dir, const char *const *hidden, bool view)
+{
+    bool whole = true;
+    struct dirent *de;
+    const char *below;
+    DIR *d;
+
+    for (size_t i = 0; hidden[i] && whole; i++)
+        whole = view || !path_beneath(dir, hidden[i], &below);
+    if (whole) {
+        profile_add(out, "ro", dir, "");
+        return;
+    }
+    d = opendir(dir);
+    while (d && (de = readdir(d))) {
+        cleanup(freep) char *path = xasprintf("%s/%s", dir, de->d_name);
+        bool shown = strcmp(de->d_name, ".") != 0 && strcmp(de->d_name, "..") != 0;
+
+        for (size_t i = 0; hidden[i] && shown; i++)
+            shown = strcmp(hidden[i], path) != 0;
+        if (shown)
+            add_folder(out, path, hidden, view);
+    }
+    if (d)
+        closedir(d);
+}
+
+static bool covered(const char *path, const char *const *places, size_t n, const char *home)
+{
+    const char *below;
+
+    for (size_t i = 0; i < n; i++) {
+        cleanup(freep) char *place = home ? xasprintf("%s/%s", home, places[i]) : xstrdup(places[i]);
+
+        if (path_beneath(place, path, &below))
+            return true;
+    }
+    return false;
+}
+
+/* A directory of the PATH that lies elsewhere; where it is the bin of something, all of that, unless that were the home. */
+static void add_path(struct buf *out, const char *dir, const char *home, const char *root)
+{
+    static const char *const system[] = { "/usr", "/bin", "/sbin", "/opt", "/nix/store", "/gnu/store", "/run" };
+    cleanup(freep) char *real = realpath(dir, NULL), *rc = NULL;
+    const char *below;
+    char *slash;
+
+    if (!real || covered(real, system, ARRAY_SIZE(system), NULL) || covered(real, toolchains, ARRAY_SIZE(toolchains), home) ||
+        path_beneath(real, home, &below) || path_beneath(real, root, &below) || path_beneath(root, real, &below))
+        return;
+    slash = strrchr(real, '/');
+    if (slash > real && strcmp(slash, "/bin") == 0) {
+        *slash = 0;
+        if (path_beneath(real, home, &below) || path_beneath(real, root, &below) || !strchr(real + 1, '/'))
+            *slash = '/';
+    }
+    profile_add(out, "ro", real, "");
+    rc = xasprintf("%s/etc/npmrc", real);
+    profile_add(out, "hide", rc, "");
+}
+
+static void add_toolchains(struct buf *out, const char *home, const char *root, bool view)
+{
+    cleanup(freep) char *path = xstrdup(getenv("PATH") ? getenv("PATH") : "");
+    char *hidden[ARRAY_SIZE(credentials) + 1] = {0}, *save = NULL;
+    size_t n = 0;
+
+    for (size_t i = 0; i < ARRAY_SIZE(credentials); i++) {
+        char *file = xasprintf("%s/%s", home, credentials[i]);
+
+        if (access(file, F_OK) == 0)
+            hidden[n++] = file;
+        else
+            free(file);
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(toolchains); i++) {
+        cleanup(freep) char *dir = xasprintf("%s/%s", home, toolchains[i]);
+        const char *below;
+
+        if (access(dir, R_OK | X_OK) == 0 && !path_beneath(root, dir, &below))
+            add_folder(out, dir, (const char *const *)hidden, view);
+    }
+    for (char *dir = strtok_r(path, ":", &save); dir; dir = strtok_r(NULL, ":", &save))
+        if (*dir == '/')
+            add_path(out, dir, home, root);
+    for (size_t i = 0; i < n; i++) {
+        profile_add(out, "hide", hidden[i], "");
+        free(hidden[i]);
+    }
+    profile_add(out, "hide", "/usr/local/etc/npmrc", "");
+    profile_add(out, "hide", "/usr/etc/npmrc", "");
+}
+
+static void add_base(struct boxing *b, const char *root)
+{
+    cleanup(freep) char *tmp = xasprintf("%s/tmp", b->scratch), *home = xasprintf("%s/home", b->scratch);
+
+    if (b->tier == TIER_LIVE)
+        profile_add(&b->base, "uid", "", "");
+    add_system(&b->base);
+    profile_add(&b->base, "rw", tmp, "/tmp");
+    profile_add(&b->base, "link", "/var/tmp", "/tmp");
+    profile_add(&b->base, "rw", home, user_home());
+    add_toolchains(&b->base, user_home(), root, b->tier == TIER_LIVE);
+    profile_add(&b->base, "dev", "", "");
+    profile_add(&b->base, "proc", "", "");
+    profile_add(&b->base, b->read_only ? "ro" : "rw", root, "");
+    number(&b->base, "file", b->limits.file);
+    number(&b->base, "files", b->limits.files);
+    number(&b->base, "memory", b->limits.memory);
+    number(&b->base, "processes", b->limits.processes);
+    number(&b->base, "disk", b->limits.disk);
+}
+
+int boxing_begin(struct boxing *b, struct err *e)
+{
+    static const char *const parts[] = { "home", "tmp" };
+
+    if (b->tier == TIER_LIVE) {
+        b->own[0] = xasprintf("HOME=%s", user_home());
+    } else {
+        b->own[0] = xasprintf("HOME=%s/home", b->scratch);
+        b->own[1] = xasprintf("TMPDIR=%s/tmp", b->scratch);
+    }
+
+    for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+        cleanup(freep) char *path = xasprintf("%s/%s", b->scratch, parts[i]);
+        int r = path_mkdirs(path);
+
+        if (r < 0)
+            return err_set(e, r, "%s cannot be made: %s", path, strerror(-r));
+    }
+    return 0;
+}
+
+void boxing_done(struct boxing *b)
+{
+    free(b->scratch);
+    free(b->own[0]);
+    free(b->own[1]);
+    buf_done(&b->base);
+    guard_done(&b->guard);
+}
+
+static char *guard_path(const struct boxing *b)
+{
+    return xasprintf("%s/guard", b->scratch);
+}
+
+int boxing_look(struct boxing *b, int root, struct err *e)
+{
+    cleanup(freep) char *path = guard_path(b);
+    int r;
+
+    guard_done(&b->guard);
+    guard_scan(root, &b->guard);
+    b->guarded = true;
+    r = guard_save(&b->guard, path);
+    return r < 0 ? err_set(e, r, "%s cannot be written: %s", path, strerror(-r)) : 0;
+}
+
+size_t boxing_check(struct boxing *b, int root, const char *key, struct buf *told)
+{
+    cleanup(freep) char *path = guard_path(b), *held = xasprintf("%s/held-%s", b->scratch, key);
+
+    if (!b->guarded && guard_load(path, &b->guard) < 0)
+        return 0;
+    b->guarded = true;
+    return guard_check(root, &b->guard, held, told);
+}
+
+/* Whatever stands there: links are not followed, and nobody is at work in it any more. */
+static void remove_at(int dir, const char *name, int depth)
+{
+    int fd = unlinkat(dir, name, 0) < 0 && depth ? openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
+    struct dirent *de;
+    DIR *d;
+
+    if (fd < 0 && errno == EACCES && fchmodat(dir, name, 0700, 0) == 0)
+        fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    fchmod(fd, 0700);
+    d = fdopendir(fd);
+    while (d && (de = readdir(d)))
+        if (strcmp(de->d_name, ".") != 0 && strcmp(de->d_name, "..") != 0)
+            remove_at(fd, de->d_name, depth - 1);
+    if (d)
+        closedir(d);
+    unlinkat(dir, name, AT_REMOVEDIR);
+}
+
+void boxing_remove(const char *scratch)
+{
+    remove_at(AT_FDCWD, scratch, 1000);
+}
+
+void boxing_profile(struct boxing *b, const char *root, const char *from, const char *to, struct buf *out)
+{
+    if (b->base.n == 0)
+        add_base(b, root);
+    buf_add_str(out, buf_str(&b->base));
+    if (from)
+        profile_add(out, "ro", from, BOX_SHELL_FROM);
+    if (to)
+        profile_add(out, "rw", to, BOX_SHELL_TO);
+    if (b->tier == TIER_LIVE && !b->read_only)
+        guard_profile(&b->guard, root, out);
+    profile_add(out, "cd", root, "");
+}
+
+char **boxing_environment(const struct boxing *b, char **user, const char *const *set, size_t nset)
+{
+    static const char *const known[] = {
+        "PATH", "LANG", "LANGUAGE", "TZ", "USER", "LOGNAME", "SHELL", "COLUMNS", "LINES", "CC", "CXX", "CPP", "LD", "AR", "AS",
+        "NM",
+        "RANLIB", "CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "MAKEFLAGS", "CMAKE_GENERATOR", "CMAKE_PREFIX_PATH", "NINJA_STATUS",
+        "PKG_CONFIG_PATH", "LD_LIBRARY_PATH", "LIBRARY_PATH", "CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "MANPATH",
+        "JAVA_HOME",
+        "GOPATH", "GOROOT", "GOFLAGS", "GOPROXY", "GONOSUMDB", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "RUSTFLAGS",
+        "NVM_DIR",
+        "NODE_PATH", "NODE_ENV", "PNPM_HOME", "VOLTA_HOME", "BUN_INSTALL", "DENO_INSTALL", "PYENV_ROOT", "PYENV_VERSION",
+        "VIRTUAL_ENV",
+        "CONDA_PREFIX", "CONDA_DEFAULT_ENV", "PYTHONPATH", "PYTHONHASHSEED", "GEM_HOME", "GEM_PATH", "RBENV_ROOT", "SDKMAN_DIR",
+        "ASDF_DIR",
+        "PERL5LIB", "LUA_PATH", "LUA_CPATH", "SOURCE_DATE_EPOCH", "CI", "DEBUG", "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS",
+        "TSAN_OPTIONS", "MSAN_OPTIONS", "MALLOC_ARENA_MAX", "NO_COLOR", "FORCE_COLOR",
+    };
+    size_t n = 0, k = 0;
+    char **env;
+
+    while (user[n])
+        n++;
+    env = xcalloc(n + nset + ARRAY_SIZE(b->own) + 1, sizeof(*env));
+    for (size_t i = 0; i < n; i++) {
+        struct str name = { user[i], strcspn(user[i], "=") };
+        bool keep = name.n > 3 && memcmp(name.p, "LC_", 3) == 0;
+
+        for (size_t j = 0; j < ARRAY_SIZE(known) && !keep; j++)
+            keep = str_is(name, known[j]);
+        for (size_t j = 0; j < nset && keep; j++)
+            keep = strncmp(set[j], user[i], name.n + 1) != 0;
+        if (keep)
+            env[k++] = user[i];
+    }
+    for (size_t i = 0; i < nset; i++)
+        env[k++] = (char *)set[i];
+    for (size_t i = 0; i < ARRAY_SIZE(b->own) && b->own[i]; i++)
+        env[k++] = b->own[i];
+    return env;
+}

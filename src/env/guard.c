@@ -1,0 +1,492 @@
+#include "env/guard.h"
+
+#include "env/box.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <strings.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Kinds: what it is, and so how it is kept and judged. */
+#define KIND_FILE   'f'         /* by name; also .git as a file, which says where the repository is */
+#define KIND_FOLDER 'd'
+#define KIND_LINK   'l'         /* by name, but a symbolic link: that it still is the same one is all that counts */
+#define KIND_GIT    'g'         /* a git directory */
+#define KIND_CONFIG 'c'         /* and in it: configuration */
+#define KIND_HOOKS  'h'
+#define KIND_SHARED 's'         /* a file, or a folder of such, that is the same as one outside the workspace: a hard link */
+#define KIND_SECRET 'x'         /* such a one that only its owner may read */
+#define SHARED_MAX  200         /* mounts; above that whole folders are kept */
+#define DEPTH_MAX   200
+#define CONFIG_MAX  ((size_t)1 << 20)
+
+static const char *const anywhere[] = {
+#define ANYWHERE(name) name,
+#define TOP(name)
+#include "env/guard.def"
+#undef ANYWHERE
+#undef TOP
+};
+static const char *const at_top[] = {
+#define ANYWHERE(name)
+#define TOP(name) name,
+#include "env/guard.def"
+#undef ANYWHERE
+#undef TOP
+};
+
+/* Whether the path ends in that name: as a whole, or behind a slash. Case counts for nothing: not every file system knows it. */
+static bool ends_in(const char *path, const char *name, bool top)
+{
+    size_t n = strlen(name), len = strlen(path);
+
+    n -= name[n - 1] == '/';
+    return len >= n && strncasecmp(path + len - n, name, n) == 0 && (len == n || (!top && path[len - n - 1] == '/'));
+}
+
+static bool is_named(const char *rel)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(anywhere); i++)
+        if (ends_in(rel, anywhere[i], false))
+            return true;
+    for (size_t i = 0; i < ARRAY_SIZE(at_top); i++)
+        if (ends_in(rel, at_top[i], true))
+            return true;
+    return false;
+}
+
+bool guard_covers(const char *rel)
+{
+    cleanup(freep) char *path = xstrdup(rel);
+
+    for (char *end = path; end; ) {
+        char *slash = strchr(end, '/');
+
+        if (slash)
+            *slash = 0;
+        if (is_named(path) || strcasecmp(end, ".git") == 0)
+            return true;
+        if (slash)
+            *slash++ = '/';
+        end = slash;
+    }
+    return false;
+}
+
+static void add(struct guard *g, const char *rel, const struct stat *st, char kind)
+{
+    GROW(g->v, g->n, g->cap);
+    g->v[g->n++] = (struct guarded){ xstrdup(rel), st->st_dev, st->st_ino, S_ISLNK(st->st_mode) ? KIND_LINK : kind };
+}
+
+/* Files that have more than one name. */
+struct shared {
+    char *path;
+    uint64_t dev, ino;
+    unsigned links;
+    bool secret;
+};
+
+struct scan {
+    struct guard *guard;
+    struct shared *shared;
+    size_t n, cap;
+};
+
+static bool has(int dir, const char *name)
+{
+    struct stat st;
+
+    return fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+static void scan(struct scan *s, int dir, const char *rel, int depth);
+
+static void scan_below(struct scan *s, int dir, const char *path, const char *name, int depth)
+{
+    int fd = depth < DEPTH_MAX ? openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC) : -1;
+
+    if (fd >= 0)
+        scan(s, fd, path, depth + 1);
+}
+
+static char git_kind(const char *name)
+{
+    return strcmp(name, "config") == 0 || strcmp(name, "config.worktree") == 0 ? KIND_CONFIG : strcmp(name,
+        "hooks") == 0 ? KIND_HOOKS : 0;
+}
+
+static void scan_entry(struct scan *s, int dir, const char *path, const char *name, bool git, int depth)
+{
+    struct stat st;
+
+    if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return;
+    if (git && git_kind(name)) {
+        add(s->guard, path, &st, git_kind(name));
+    } else if (is_named(path) || (!S_ISDIR(st.st_mode) && strcasecmp(name, ".git") == 0)) {
+        add(s->guard, path, &st, S_ISDIR(st.st_mode) ? KIND_FOLDER : KIND_FILE);
+    } else if (S_ISDIR(st.st_mode)) {
+        scan_below(s, dir, path, name, depth);
+    } else if (S_ISREG(st.st_mode) && st.st_nlink > 1) {
+        GROW(s->shared, s->n, s->cap);
+        s->shared[s->n++] = (struct shared){ xstrdup(path), st.st_dev, st.st_ino, (unsigned)st.st_nlink, (st.st_mode & 077) == 0 };
+    }
+}
+
+/* Closes the directory. A git directory is one by what is in it, whatever it is called; what git would not put there is looked
+ * at as anywhere else. */
+static void scan(struct scan *s, int dir, const char *rel, int depth)
+{
+    const char *base = strrchr(rel, '/') ? strrchr(rel, '/') + 1 : rel;
+    bool named = strcasecmp(base, ".git") == 0 || strstr(rel, ".git/modules/");
+    bool git = named || (has(dir, "objects") && has(dir, "refs")) || (has(dir, "HEAD") && has(dir, "commondir"));
+    struct dirent *de;
+    struct stat st;
+    DIR *d;
+
+    if (git && fstat(dir, &st) == 0)
+        add(s->guard, rel, &st, KIND_GIT);
+    d = fdopendir(dir);
+    while (d && (de = readdir(d))) {
+        cleanup(freep) char *path = NULL;
+
+        if (strcmp(de->d_name, ".") == 0 || strcmp(de->d_name, "..") == 0 || (named && strcmp(de->d_name, "objects") == 0))
+            continue;
+        path = xasprintf("%s%s%s", rel, *rel ? "/" : "", de->d_name);
+        scan_entry(s, dir, path, de->d_name, git, depth);
+    }
+    if (d)
+        closedir(d);
+    else
+        close(dir);
+}
+
+static int by_inode(const void *a, const void *b)
+{
+    const struct shared *x = a, *y = b;
+
+    return x->dev != y->dev ? (x->dev < y->dev ? -1 : 1) : x->ino != y->ino ? (x->ino < y->ino ? -1 : 1) : 0;
+}
+
+/* Those whose other names are not all in the workspace. */
+static void note_shared(struct scan *s)
+{
+    size_t same, outside = 0;
+    bool folders;
+
+    if (s->n)
+        qsort(s->shared, s->n, sizeof(*s->shared), by_inode);
+    for (int round = 0; round < 2; round++) {
+        folders = outside > SHARED_MAX;
+        for (size_t i = 0; i < s->n; i += same) {
+            for (same = 1; i + same < s->n && by_inode(&s->shared[i], &s->shared[i + same]) == 0; same++)
+                ;
+            if (same >= s->shared[i].links)
+                continue;
+            if (round == 0) {
+                outside += same;
+                continue;
+            }
+            for (size_t k = i; k < i + same; k++) {
+                const struct shared *f = &s->shared[k];
+                cleanup(freep) char *path = xstrndup(f->path, folders && !f->secret ? strcspn(f->path, "/") : strlen(f->path));
+                struct stat st = { .st_dev = f->dev, .st_ino = f->ino, .st_mode = S_IFREG };
+                bool known = false;
+
+                for (size_t g = 0; g < s->guard->n && folders && !known; g++)
+                    known = strcmp(s->guard->v[g].path, path) == 0 && s->guard->v[g].kind == KIND_SHARED;
+                if (!known)
+                    add(s->guard, path, &st, f->secret ? KIND_SECRET : KIND_SHARED);
+            }
+        }
+    }
+    for (size_t i = 0; i < s->n; i++)
+        free(s->shared[i].path);
+    free(s->shared);
+}
+
+void guard_scan(int root, struct guard *ret)
+{
+    int dir = openat(root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct scan s = { .guard = ret };
+
+    *ret = (struct guard){0};
+    if (dir >= 0)
+        scan(&s, dir, "", 0);
+    note_shared(&s);
+}
+
+void guard_done(struct guard *g)
+{
+    for (size_t i = 0; i < g->n; i++)
+        free(g->v[i].path);
+    free(g->v);
+    *g = (struct guard){0};
+}
+
+void guard_profile(const struct guard *g, const char *root, struct buf *out)
+{
+    for (size_t i = 0; i < g->n; i++) {
+        cleanup(freep) char *path = xasprintf("%s%s%s", root, *g->v[i].path ? "/" : "", g->v[i].path);
+
+        if (g->v[i].kind == KIND_GIT && *g->v[i].path)
+            profile_add(out, "pin", path, "");
+        else if (g->v[i].kind == KIND_SECRET)
+            profile_add(out, "hide", path, "");
+        else if (g->v[i].kind != KIND_LINK && g->v[i].kind != KIND_GIT)
+            profile_add(out, "keep", path, "");
+    }
+}
+
+/* Whether a line of git's configuration is ordinary: it names people, branches, plain addresses, and how files lie on this disk. */
+static bool harmless(const char *section, const char *key, const char *value)
+{
+    static const char *const core[] = { "repositoryformatversion", "filemode", "bare", "logallrefupdates", "ignorecase",
+                                        "precomposeunicode",
+                                        "symlinks", "autocrlf", "eol", "safecrlf", "quotepath", "abbrev", "untrackedcache",
+                                        "preloadindex" };
+    static const char *const sections[] = { "user", "branch", "init", "extensions", "pull", "push", "rebase", "commit", "color",
+                                            "advice",
+                                            "index", "gc", "pack", "fetch", "status", "log", "submodule", "receive",
+                                            "maintenance" };
+    static const char *const programs[] = { "hook", "command", "cmd", "program", "helper", "proxy", "path", "exec", "pack",
+                                            "update", "template",
+                                            "editor", "driver", "textconv", "process", "clean", "smudge", "ssh", "pager",
+                                            "receivepack",
+                                            "uploadpack", "file", "gpgsign", "signingkey" };
+    size_t n = strcspn(section, " .\"");
+
+    if (value[0] == '!' || strstr(value, "ext::") || strstr(value, "`") || value[0] == '-')
+        return false;
+    if (n == 4 && strncasecmp(section, "core", 4) == 0 && section[4] == 0) {
+        for (size_t i = 0; i < ARRAY_SIZE(core); i++)
+            if (strcasecmp(key, core[i]) == 0)
+                return true;
+        return false;
+    }
+    if (n == 6 && strncasecmp(section, "remote", 6) == 0)
+        return strcasecmp(key, "url") == 0 || strcasecmp(key, "fetch") == 0 || strcasecmp(key, "pushurl") == 0 || strcasecmp(key,
+            "push") == 0 ||
+               strcasecmp(key, "tagopt") == 0 || strcasecmp(key, "prune") == 0 || strcasecmp(key, "promisor") == 0 ||
+               strcasecmp(key, "partialclonefilter") == 0;
+    if (strcasecmp(key, "signingkey") == 0 && n == 4)
+        return true;
+    for (size_t i = 0; i < ARRAY_SIZE(programs); i++)
+        if (strcasestr(key, programs[i]))
+            return false;
+    for (size_t i = 0; i < ARRAY_SIZE(sections); i++)
+        if (strlen(sections[i]) == n && strncasecmp(section, sections[i], n) == 0)
+            return true;
+    return false;
+}
+
+/* A configuration as git writes it, a setting a line. Whatever else may be in one (a setting behind a section's name, lines
+ * that go on) is nothing that git writes by itself, and not believed. */
+static bool is_ordinary(int dir, const char *rel)
+{
+    cleanup(closep) int fd = openat(dir, rel, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    char section[512] = "", line[4096];
+    bool good = true;
+    struct stat st;
+    FILE *f;
+
+    if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || (size_t)st.st_size > CONFIG_MAX)
+        return false;
+    f = fdopen(TAKE_FD(fd), "re");
+    while (f && good && fgets(line, sizeof(line), f)) {
+        size_t n = strlen(line);
+        char *at = line + strspn(line, " \t"), *eq, *end;
+
+        if (n == 0 || (line[n - 1] != '\n' && !feof(f)))
+            good = false;
+        while (n && strchr("\r\n\t ", line[n - 1]))
+            line[--n] = 0;
+        if (n && line[n - 1] == '\\')
+            good = false;
+        if (*at == 0 || *at == '#' || *at == ';')
+            continue;
+        if (*at == '[') {
+            end = strrchr(at, ']');
+            if (!end || end[1] || strchr(at + 1, '[') || (size_t)(end - at) >= sizeof(section))
+                good = false;
+            else
+                snprintf(section, sizeof(section), "%.*s", (int)(end - at - 1), at + 1);
+            continue;
+        }
+        eq = strchr(at, '=');
+        end = eq ? eq : at + strlen(at);
+        while (end > at && strchr(" \t", end[-1]))
+            end--;
+        if (eq)
+            eq += 1 + strspn(eq + 1, " \t");
+        *end = 0;
+        good = good && harmless(section, at, eq ? eq : "");
+    }
+    if (f)
+        fclose(f);
+    return good && f;
+}
+
+/* Hooks that git does not run: samples. */
+static bool only_samples(int root, const char *rel)
+{
+    int fd = openat(root, rel, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *d = fd < 0 ? NULL : fdopendir(fd);
+    struct dirent *de;
+    bool good = d != NULL;
+
+    while (d && good && (de = readdir(d))) {
+        size_t n = strlen(de->d_name);
+
+        good = de->d_name[0] == '.' || (n > 7 && strcmp(de->d_name + n - 7, ".sample") == 0);
+    }
+    if (d)
+        closedir(d);
+    return good;
+}
+
+static bool may_stay(int root, const struct guarded *g)
+{
+    switch (g->kind) {
+    case KIND_GIT:
+        return true;                    /* what counts of it is in the list by itself */
+    case KIND_SHARED:
+    case KIND_SECRET:
+        return true;                    /* a box cannot make one */
+    case KIND_CONFIG:
+        return is_ordinary(root, g->path);
+    case KIND_HOOKS:
+        return only_samples(root, g->path);
+    default:
+        return false;
+    }
+}
+
+static bool is_in(const struct guard *before, const struct guarded *g)
+{
+    for (size_t i = 0; i < before->n; i++)
+        if (before->v[i].dev == g->dev && before->v[i].ino == g->ino && strcmp(before->v[i].path, g->path) == 0)
+            return true;
+    return false;
+}
+
+/* A file that says where a repository is: new with a worktree or a submodule, and harmless if that is in the workspace, where
+ * it has been looked at itself. */
+static bool leads_inside(int root, const struct guarded *g)
+{
+    cleanup(closep) int fd = openat(root, g->path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    char text[4096], real[4096], top[4096], link[64];
+    cleanup(freep) char *up = xstrdup(g->path), *abs = NULL, *resolved = NULL;
+    const char *base = strrchr(g->path, '/') ? strrchr(g->path, '/') + 1 : g->path;
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+    size_t len;
+
+    if (strcasecmp(base, ".git") != 0 || n <= 8 || strncmp(text, "gitdir: ", 8) != 0)
+        return false;
+    text[n] = 0;
+    text[strcspn(text, "\r\n")] = 0;
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", root);
+    n = readlink(link, top, sizeof(top) - 1);
+    if (n <= 0)
+        return false;
+    top[n] = 0;
+    *(strrchr(up, '/') ? strrchr(up, '/') : up) = 0;
+    abs = text[8] == '/' ? xstrdup(text + 8) : xasprintf("%s/%s/%s", top, up, text + 8);
+    resolved = realpath(abs, real) ? xstrdup(real) : NULL;
+    len = strlen(top);
+    return resolved && strncmp(resolved, top, len) == 0 && resolved[len] == '/';
+}
+
+/* Moves it out; where that cannot be, since it is another file system, it is removed. */
+static bool move_out(int root, const struct guarded *g, const char *to, size_t number)
+{
+    cleanup(freep) char *name = xasprintf("%s/%zu-%s", to, number, strrchr(g->path, '/') ? strrchr(g->path, '/') + 1 : g->path);
+    cleanup(freep) char *path = NULL;
+    char link[64], top[4096];
+    ssize_t n;
+
+    if (renameat(root, g->path, AT_FDCWD, name) == 0)
+        return true;
+    snprintf(link, sizeof(link), "/proc/self/fd/%d", root);
+    n = readlink(link, top, sizeof(top) - 1);
+    if (n <= 0)
+        return false;
+    top[n] = 0;
+    path = xasprintf("%s/%s", top, g->path);
+    boxing_remove(path);
+    return faccessat(root, g->path, F_OK, AT_SYMLINK_NOFOLLOW) < 0;
+}
+
+size_t guard_check(int root, const struct guard *before, const char *to, struct buf *told)
+{
+    struct guard now;
+    size_t moved = 0;
+
+    guard_scan(root, &now);
+    for (size_t i = 0; i < now.n; i++) {
+        const struct guarded *g = &now.v[i];
+
+        if (is_in(before, g) || may_stay(root, g) || (g->kind == KIND_FILE && leads_inside(root, g)))
+            continue;
+        if (moved == 0)
+            mkdir(to, 0700);
+        moved++;
+        buf_addf(told, "%s%s\n", g->path, move_out(root, g, to, moved) ? "" : " (could not be moved away)");
+    }
+    guard_done(&now);
+    return moved;
+}
+
+int guard_save(const struct guard *g, const char *path)
+{
+    cleanup(freep) char *temp = xasprintf("%s.tmp", path);
+    FILE *f = fopen(temp, "we");
+    bool good = f != NULL;
+
+    for (size_t i = 0; i < g->n && good; i++)
+        good = fprintf(f, "%c %llu %llu %s", g->v[i].kind, (unsigned long long)g->v[i].dev, (unsigned long long)g->v[i].ino,
+                       g->v[i].path) > 0 &&
+               fputc(0, f) == 0;
+    good = f && fputs("end", f) >= 0 && good;
+    if (f && fclose(f) != 0)
+        good = false;
+    if (!good || rename(temp, path) < 0) {
+        int r = errno ? -errno : -EIO;
+
+        unlink(temp);
+        return r;
+    }
+    return 0;
+}
+
+int guard_load(const char *path, struct guard *ret)
+{
+    FILE *f = fopen(path, "re");
+    char *line = NULL;
+    size_t cap = 0;
+    bool whole = false;
+
+    *ret = (struct guard){0};
+    while (f && getdelim(&line, &cap, 0, f) > 0) {
+        unsigned long long dev, ino;
+        int at = 0;
+        char kind;
+
+        if (strcmp(line, "end") == 0)
+            whole = true;
+        else if (sscanf(line, "%c %llu %llu %n", &kind, &dev, &ino, &at) == 3 && at) {
+            GROW(ret->v, ret->n, ret->cap);
+            ret->v[ret->n++] = (struct guarded){ xstrdup(line + at), dev, ino, kind };
+        }
+    }
+    free(line);
+    if (f)
+        fclose(f);
+    if (whole)
+        return 0;
+    guard_done(ret);
+    return -ENOENT;
+}
