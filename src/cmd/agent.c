@@ -80,7 +80,6 @@ int agent_main(struct invocation *in, CO int (*fn)(struct agent *a))
     a->said = in->opt;
     if (config_load(a->home, &a->config, &e) < 0 || config_options(&a->config, &in->opt, &e) < 0) {
         free(a->home);
-    free(a->tier_why);
         config_done(&a->config);
         return fail(STATUS_USAGE, "%s", e.msg);
     }
@@ -90,6 +89,7 @@ int agent_main(struct invocation *in, CO int (*fn)(struct agent *a))
         start.status = fail(STATUS_FAILED, "the event loop cannot be started");
     buf_done(&a->answer);
     free(a->home);
+    free(a->tier_why);
     free(a->cwd);
     free(a->base_url);
     free(a->model_id);
