@@ -1,0 +1,206 @@
+"""Life in the box: real work goes on, limits end what has none, nothing outlives its call, and no mode promises what is not there."""
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import time
+
+from lib.rein import RELEASE, Place, Skip, check, story
+
+PROJECT = {
+    "m.c": '#include <stdio.h>\n#include <stdlib.h>\nint main(int c, char **v) { char *p = malloc(8); if (c > 1) p[8] = **v; printf("hi %d\\n", c); '
+           "free(p); return 0; }\n",
+    "Makefile": "m: m.c\n\tcc -g -o m m.c\n",
+    "CMakeLists.txt": "cmake_minimum_required(VERSION 3.10)\nproject(x C)\nadd_executable(m m.c)\nenable_testing()\nadd_test(t m)\n",
+    "meson.build": "project('x', 'c')\ntest('t', executable('m', 'm.c'))\n",
+    "pkg/package.json": '{"name":"local-thing","version":"1.0.0"}',
+    "test_a.py": "import unittest\nclass T(unittest.TestCase):\n    def test(self):\n        self.assertEqual(1, 1)\n",
+    "H.java": "public class H { public static void main(String[] a) { System.out.println(7); } }",
+}
+NODE = ("const cp = require('child_process'); if (cp.execSync('echo hi') != 'hi\\n') process.exit(2); "
+        "new (require('worker_threads').Worker)('1', {eval: true}); const c = cp.fork('-e', ['process.send(5)'], {execArgv: ['-e', 'process.send(5)']}); "
+        "c.on('message', m => require('http').createServer((q, s) => s.end('served')).listen(3000, '127.0.0.1', () => "
+        "require('http').get('http://127.0.0.1:3000', r => { r.on('data', d => console.log(m, String(d))); r.on('end', () => process.exit(0)); })));")
+# What a program is needed for, the command, what it has to print.
+WORK = [
+    ("cc", "make && ./m", "hi 1"),
+    ("cmake", "cmake -S . -B cb && cmake --build cb && cd cb && ctest", "100% tests passed"),
+    ("meson", "meson setup mb && ninja -C mb test", "Fail:               0"),
+    ("cc", "cc -g -fsanitize=address -o ma m.c && ./ma && ! ./ma x", "heap-buffer-overflow"),
+    ("gdb", "cc -g -o m m.c && gdb -batch -ex 'break main' -ex run -ex 'print c' -ex continue ./m", "$1 = 1"),
+    ("git", "git add -A && git commit -qm one && git checkout -qb f && echo x > f1 && git add f1 && git commit -qm f1 && git checkout -q master && "
+     "echo y > g && git add g && git commit -qm g && git checkout -q f && git rebase master && git gc -q && git fsck && git stash list && git log --oneline",
+     "f1"),
+    ("git", "git init -q sub/other && cd sub/other && git config user.name b && git status --short && echo fine", "fine"),
+    ("node", f"node -e \"{NODE}\"", "5 served"),
+    ("npm", "npm install --no-audit --no-fund ./pkg && ls node_modules", "local-thing"),
+    ("python3", "python3 -m unittest -q test_a && python3 -c 'import multiprocessing as m; print(m.Pool(2).map(abs, [-1, -2]))'", "[1, 2]"),
+    ("python3", "python3 -c \"import socket, threading; s = socket.create_server(('127.0.0.1', 0)); "
+     "c = socket.create_connection(s.getsockname()); print('loopback')\"", "loopback"),
+    ("cargo", "cargo new -q hello --vcs none && cd hello && cargo run -q", "Hello, world!"),
+    ("javac", "javac H.java && java H", "7"),
+    ("perl", "perl -e 'print 3 * 7'", "21"),
+    ("valgrind", "cc -g -o m m.c && valgrind -q ./m", "hi 1"),
+    ("strace", "strace -o s -f make -B && tail -1 s", "exited with 0"),
+]
+
+
+def need_live():
+    with Place(RELEASE) as place:
+        out = place.rein("box", "--mode", "auto", "-q", "--", "true")
+        if out.returncode == 7:
+            raise Skip("this machine gives no live box: not shown")
+
+
+def box(place, command, *more, timeout=120, env=None):
+    """Output and report of a command."""
+    report = os.path.join(place.top, "report")
+    out = place.rein("box", "--mode", "auto", "--report", report, *more, "--", command, timeout=timeout, env=env)
+    with open(report, encoding="utf-8") as f:
+        return out, json.load(f)
+
+
+def test_work_inside():
+    need_live()
+    missing = []
+    with Place(RELEASE) as place:
+        for path, text in PROJECT.items():
+            place.write(path, text)
+        for args in (["init", "-q", "-b", "master", "."], ["config", "user.name", "a"], ["config", "user.email", "a@b"]):
+            subprocess.run(["git", *args], cwd=place.work, check=True)
+        place.write(".gitignore", "*\n!*.c\n!f1\n!g\n")
+        for program, command, want in WORK:
+            if not shutil.which(program):
+                missing.append(program)
+                continue
+            out, report = box(place, command + " 2>&1", env={"HOME": os.environ.get("HOME", "/root")})
+            check(want.encode() in out.stdout and out.returncode == 0 and not report.get("moved_out"), command, report, out.stdout[-1500:], out.stderr)
+    print(f"peer/box: {len(WORK) - len(missing)} kinds of work go on inside; not installed here: {', '.join(missing) or 'none'}", flush=True)
+    return len(WORK) - len(missing)
+
+
+def test_limits_of_a_box():
+    """Each ends by itself, soon, with a word; and rein has not grown with it."""
+    need_live()
+    with Place(RELEASE) as place:
+        for command, end in (("f() { f | f & }; f; sleep 20", "processes"), ("python3 -c 'x = bytearray(3 << 30); input()' < /dev/zero", "memory"),
+                             ("i=0; while :; do i=$((i+1)); head -c 1500M /dev/zero > big$i; done", "disk"),
+                             # Its processes die of an error when there is no room for more: that, too, is an end.
+                             ("python3 -c \"import os\nwhile os.fork() >= 0: pass\"", "processes memory exit")):
+            out, report = box(place, command + " 2>/dev/null")
+            check(report["end"] in end.split(), command, report, out)
+            for name in os.listdir(place.work):
+                os.remove(place.path(name))
+        out, report = box(place, "head -c 3G /dev/zero > big; ls -s big | head -c 9", "--timeout", "60")
+        check(b"File size limit" in out.stdout + out.stderr or b"2097152" in out.stdout, out, report)
+        os.remove(place.path("big"))
+        out, report = box(place, "python3 -c \"import os\nl = []\nwhile True: l.append(os.open('/dev/null', 0))\" 2>&1 | tail -1")
+        check(b"Too many open files" in out.stdout, out)
+        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+        out, report = box(place, "exec yes", "-q", "--timeout", "5")
+        check(report["end"] == "timeout" and report["lost"] > 0 and report["bytes"] > 100 << 20, report)
+        check(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss - before < 200 << 10, "it grew")
+    return 7
+
+
+def test_box_is_gone():
+    """What a command leaves running ends with it; with kill -9 of rein, and of its supervisor."""
+    need_live()
+
+    def alive(words):
+        return subprocess.run(["pgrep", "-f", words], stdout=subprocess.PIPE, check=False).stdout.split()
+
+    def gone_soon(words):
+        for _ in range(100):
+            if not alive(words):
+                return True
+            time.sleep(0.01)
+        return False
+    with Place(RELEASE) as place:
+        out, report = box(place, "setsid sleep 98711 & (setsid setsid sleep 98712 &); sleep 0.1; echo done")
+        check(out.stdout == b"done\n" and report["killed"] == 2 and gone_soon("sleep 9871[12]"), out, report)
+        for victim in ("rein", "rein-box"):
+            p = place.start("box", "--mode", "auto", "--", "setsid sleep 98713 & (trap '' TERM; exec sleep 98714)")
+            for _ in range(500):
+                if len(alive("^sleep 9871[34]")) == 2:
+                    break
+                time.sleep(0.01)
+            check(len(alive("^sleep 9871[34]")) == 2)
+            pid = p.pid if victim == "rein" else int(subprocess.run(["pgrep", "-P", str(p.pid), "rein-box"], stdout=subprocess.PIPE, check=True).stdout)
+            os.kill(pid, signal.SIGKILL)
+            check(gone_soon("^sleep 9871[34]"), "it outlived", victim)
+            p.communicate(timeout=30)
+    return 3
+
+
+def test_the_box_and_its_program():
+    """Status, signals, no input, descriptors, environment, words that mean nothing to a shell, and a mode that only looks."""
+    need_live()
+    with Place(RELEASE) as place:
+        out, report = box(place, "exit 7")
+        check(out.returncode == 7 and report["exit"] == 7 and report["tier"] == "live", out, report)
+        out, report = box(place, "kill -9 $$")
+        check(out.returncode == 137 and report["signal"] == 9, out, report)
+        out, _ = box(place, "cat; ls /proc/self/fd | tr '\\n' ' '; echo $TOKEN $HOME; id -u; pwd", env={"TOKEN": "abc", "SECRET_KEY": "def"})
+        check(out.stdout == f"0 1 2 3 {place.env['HOME']}\n{os.getuid()}\n{place.work}\n".encode(), out)
+        out = place.rein("box", "-q", "--", "printf", "%s|", "a b", "$HOME", "it's", "; id")
+        check(out.stdout == b"a b|$HOME|it's|; id|", out)
+        place.write("f", "x")
+        out = place.rein("box", "--mode", "plan", "-q", "--", "echo y > f; echo z > g; cat f; echo t > /tmp/t && cat /tmp/t")
+        check(place.read("f") == b"x" and not os.path.exists(place.path("g")) and out.stdout.endswith(b"xt\n"), out)
+        check(place.rein("box", "--mode", "open", "--", "true").returncode == 2)
+        check(place.rein("box").returncode == 2)
+        check(os.listdir(os.path.join(place.home, "box")) == [], "its scratch is left")
+
+
+def test_no_box_no_mode():
+    """Where namespaces are not to be had, as in a box of Landlock: status 7 with the reason, and no session."""
+    need_live()
+    with Place(RELEASE) as place:
+        inner = os.path.join(place.work, "home")
+        for name in ("rein", "rein-box"):
+            shutil.copy(os.path.join(os.path.dirname(RELEASE), name), place.work)
+        place.write("script", "say hello\n")
+        line = (f"export REIN_HOME={inner}; mkdir w; ./rein doctor | grep tier; ./rein box --mode auto -C w -- true; echo status $?; "
+                "./rein exec --mode auto -C w --model script/$PWD/script hi; echo status $?; ./rein sessions; ./rein exec -C w --model script/$PWD/script hi")
+        out = place.rein("box", "--mode", "ask", "--tier", "landlock", "-q", "--", line + " 2>&1")
+        said = out.stdout.decode()
+        check("tier       landlock: namespaces are forbidden here" in said and said.count("status 7\n") == 2 and "mode auto promises a box" in said, said)
+        check(said.endswith("hello\n"), said)
+
+
+def test_a_session_in_the_box():
+    """Mode auto: commands act at once, within; what is protected stays; what leaves the machine is refused; the log says the tier."""
+    need_live()
+    script = r"""
+call bash {"command": "echo a > a; cat ~/.secret; mkdir .claude; echo x > .claude/settings.json"}
+call write {"path": ".git/hooks/pre-commit", "content": "evil"}
+call write {"path": "link/hooks/post-checkout", "content": "evil"}
+call write {"path": "fine", "content": "fine\n"}
+call fetch {"url": "http://127.0.0.1:1/"}
+--
+say done
+"""
+    with Place(RELEASE) as place:
+        os.makedirs(place.env["HOME"])
+        with open(os.path.join(place.env["HOME"], ".secret"), "w", encoding="utf-8") as f:
+            f.write("hidden")
+        subprocess.run(["git", "init", "-q", "."], cwd=place.work, check=True)
+        os.symlink(".git", place.path("link"))
+        before = place.read(".git/config")
+        out = place.rein("exec", "--mode", "auto", "--model", place.script(script), "go")
+        check(out.returncode == 0, out)
+        events = place.events()
+        first = story(events, "session")[0][1]
+        check(first["tier"] == "live" and first["mode"] == "auto", first)
+        results = [b for _, b in story(events, "result")]
+        check([b["outcome"] for b in results] == ["error", "error", "error", "ok", "denied"] or
+              [b["outcome"] for b in results] == ["ok", "error", "error", "ok", "denied"], results)
+        check("hidden" not in results[0]["text"] and "moved out of the workspace" in results[0]["text"] and ".claude\n" in results[0]["moved_out"], results[0])
+        check(not os.path.exists(place.path(".claude")) and not os.path.exists(place.path(".git/hooks/pre-commit")), "it stayed")
+        check(place.read(".git/config") == before and place.read("fine") == b"fine\n" and place.read("a") == b"a\n")
+        check("is protected" in results[1]["text"] and "is protected" in results[2]["text"], results)
+        place.rein("resume", "--last", "more")
+        check(story(place.events(), "set")[-1][1]["tier"] == "live", out)
