@@ -13,7 +13,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 
     if (r == 0 && (!theirs || !json_equal(ours, theirs)))
         abort();
-    if (r < 0 && theirs && !strstr(e.msg, "nested"))
+    if (r < 0 && theirs && !strstr(e.msg, "nested") && !memchr(text.p, 0, n))     /* jansson overlooks some NUL bytes */
         abort();
     if (js_parse_wire(text, &wire, &e) == 0)
         json_decref(wire);
