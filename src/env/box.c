@@ -243,10 +243,12 @@ static char *guard_path(const struct boxing *b)
 int boxing_look(struct boxing *b, int root, struct err *e)
 {
     cleanup(freep) char *path = guard_path(b);
+    struct guard now;
     int r;
 
+    guard_scan(root, b->guarded ? &b->guard : NULL, &now);
     guard_done(&b->guard);
-    guard_scan(root, &b->guard);
+    b->guard = now;
     b->guarded = true;
     r = guard_save(&b->guard, path);
     return r < 0 ? err_set(e, r, "%s cannot be written: %s", path, strerror(-r)) : 0;

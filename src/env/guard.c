@@ -91,6 +91,7 @@ struct shared {
 
 struct scan {
     struct guard *guard;
+    bool links;                 /* hard links are looked for, which needs a look at every file */
     struct shared *shared;
     size_t n, cap;
 };
@@ -118,21 +119,37 @@ static char git_kind(const char *name)
         "hooks") == 0 ? KIND_HOOKS : 0;
 }
 
-static void scan_entry(struct scan *s, int dir, const char *path, const char *name, bool git, int depth)
+/* Every name of guard.def begins with a dot, or lies in a folder that does, but for one: nearly all others need no second look. */
+static bool may_be_named(const char *base, const char *name)
 {
+    return name[0] == '.' || base[0] == '.' || (name[0] | 32) == 'o';
+}
+
+static void scan_entry(struct scan *s, int dir, const char *rel, const char *base, const struct dirent *de, bool git, int depth)
+{
+    const char *name = de->d_name;
+    bool may_be = may_be_named(base, name), own = git && git_kind(name);
+    cleanup(freep) char *path = NULL;
     struct stat st;
 
+    if (de->d_type != DT_DIR && de->d_type != DT_UNKNOWN && !may_be && !own && !(s->links && de->d_type == DT_REG))
+        return;
+    path = xasprintf("%s%s%s", rel, *rel ? "/" : "", name);
+    if (de->d_type == DT_DIR && !own && !(may_be && is_named(path))) {
+        scan_below(s, dir, path, name, depth);
+        return;
+    }
     if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return;
-    if (git && git_kind(name)) {
+    if (own) {
         add(s->guard, path, &st, git_kind(name));
-    } else if (is_named(path) || (!S_ISDIR(st.st_mode) && strcasecmp(name, ".git") == 0)) {
+    } else if ((may_be && is_named(path)) || (!S_ISDIR(st.st_mode) && strcasecmp(name, ".git") == 0)) {
         add(s->guard, path, &st, S_ISDIR(st.st_mode) ? KIND_FOLDER : KIND_FILE);
     } else if (S_ISDIR(st.st_mode)) {
         scan_below(s, dir, path, name, depth);
-    } else if (S_ISREG(st.st_mode) && st.st_nlink > 1) {
+    } else if (s->links && S_ISREG(st.st_mode) && st.st_nlink > 1) {
         GROW(s->shared, s->n, s->cap);
-        s->shared[s->n++] = (struct shared){ xstrdup(path), st.st_dev, st.st_ino, (unsigned)st.st_nlink, (st.st_mode & 077) == 0 };
+        s->shared[s->n++] = (struct shared){ TAKE(path), st.st_dev, st.st_ino, (unsigned)st.st_nlink, (st.st_mode & 077) == 0 };
     }
 }
 
@@ -151,12 +168,8 @@ static void scan(struct scan *s, int dir, const char *rel, int depth)
         add(s->guard, rel, &st, KIND_GIT);
     d = fdopendir(dir);
     while (d && (de = readdir(d))) {
-        cleanup(freep) char *path = NULL;
-
-        if (strcmp(de->d_name, ".") == 0 || strcmp(de->d_name, "..") == 0 || (named && strcmp(de->d_name, "objects") == 0))
-            continue;
-        path = xasprintf("%s%s%s", rel, *rel ? "/" : "", de->d_name);
-        scan_entry(s, dir, path, de->d_name, git, depth);
+        if (strcmp(de->d_name, ".") != 0 && strcmp(de->d_name, "..") != 0 && !(named && strcmp(de->d_name, "objects") == 0))
+            scan_entry(s, dir, rel, base, de, git, depth);
     }
     if (d)
         closedir(d);
@@ -208,15 +221,23 @@ static void note_shared(struct scan *s)
     free(s->shared);
 }
 
-void guard_scan(int root, struct guard *ret)
+void guard_scan(int root, const struct guard *before, struct guard *ret)
 {
     int dir = openat(root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    struct scan s = { .guard = ret };
+    struct scan s = { .guard = ret, .links = !before };
 
     *ret = (struct guard){0};
     if (dir >= 0)
         scan(&s, dir, "", 0);
     note_shared(&s);
+    for (size_t i = 0; before && i < before->n; i++)
+        if (before->v[i].kind == KIND_SHARED || before->v[i].kind == KIND_SECRET) {
+            struct guarded g = before->v[i];
+
+            g.path = xstrdup(g.path);
+            GROW(ret->v, ret->n, ret->cap);
+            ret->v[ret->n++] = g;
+        }
 }
 
 void guard_done(struct guard *g)
@@ -425,7 +446,7 @@ size_t guard_check(int root, const struct guard *before, const char *to, struct 
     struct guard now;
     size_t moved = 0;
 
-    guard_scan(root, &now);
+    guard_scan(root, before, &now);
     for (size_t i = 0; i < now.n; i++) {
         const struct guarded *g = &now.v[i];
 

@@ -19,8 +19,9 @@ struct guard {
     size_t n, cap;
 };
 
-/* Looks through a workspace. What cannot be read is left out. */
-void guard_scan(int root, struct guard *ret);
+/* Looks through a workspace. What cannot be read is left out. Hard links are looked for once: with the list of an earlier look
+ * (`before`) its links are taken over, since a box cannot make any to what is not in the workspace. */
+void guard_scan(int root, const struct guard *before, struct guard *ret);
 void guard_done(struct guard *g);
 
 /* The records that keep a box from changing them; `root` is the workspace's path. */

@@ -239,7 +239,7 @@ CASES = {
     "environment of the host": ("cat /proc/$HOST/environ; cat /proc/[0-9]*/environ", said),
     "the harness's secrets": ("cat $REIN_HOME/config.yaml", said),
     "everything readable": (f"grep -rs --exclude-dir=proc {SECRET} $TOP 2>/dev/null | head -c 1000", said),
-    "signal": ("kill -9 $HOST", lambda w, out: w.host.poll() is not None),
+    "signal": ("kill -9 $HOST", lambda w, out: ended(w.host)),
     "stop": (python("import signal\nos.kill(int(os.environ['HOST']), signal.SIGSTOP)"), lambda w, out: state_of(w.host.pid) == "T"),
     "ptrace": (python("pid = int(os.environ['HOST'])\nprint('WORKED' if c.ptrace(16, pid, 0, 0) == 0 else '')"), success),
     "memory of the host": (python("""
@@ -293,6 +293,13 @@ NOT_LANDLOCK = {"settings of an agent", "servers of an agent", "tasks of an edit
                 "configuration replaced", "configuration of a module", "configuration of a new repository", "include in a new repository",
                 "setting on the section's line", "a repository without a head", "write a hard link", "truncate a hard link", "hard link to a secret",
                 "hard link to a secret, copied", "shared memory of System V", "priority of the host", "everything readable", "chmod outside", "host's name"}
+
+
+def ended(p):
+    try:
+        return p.wait(0.3) is not None
+    except subprocess.TimeoutExpired:
+        return False
 
 
 def state_of(pid):
