@@ -33,7 +33,7 @@ extern char **environ;
 
 /* What init tells, one message each. */
 struct word {
-    enum { SAY_NOTHING, SAY_FAILED, SAY_PROGRAM, SAY_RUNS, SAY_LIMIT, SAY_ENDED } what;
+    enum { SAY_NOTHING, SAY_HERE, SAY_FAILED, SAY_PROGRAM, SAY_RUNS, SAY_LIMIT, SAY_ENDED } what;
     int value, killed;                  /* errno, limit or status */
     char about[200];
 };
@@ -125,7 +125,9 @@ struct start {
     char **argv;
     int in, out;
     bool tty;
-    int talk, go;                       /* of a live box */
+    int talk, go, tell;                 /* of a live box; tell: the other end of `go`, which is the caller's */
+    const int *held;                    /* namespaces that it enters; NULL: it makes its own */
+    bool hold;                          /* there is no program: it only holds them */
 };
 
 /* Runs the program in a session of its own; the caller waits until it has been replaced. `bare`: it locks itself down. 0 or an
@@ -325,14 +327,16 @@ static int end_all(pid_t program, int *status)
 }
 
 /* Builds the box around this process. */
-static bool move_in(const struct profile *p, const char **ret_what)
+static bool move_in(const struct start *s, const char **ret_what)
 {
+    const struct profile *p = s->profile;
+
     *ret_what = "the loopback interface";
-    if (!p->host_net && !loopback_up())
+    if (!s->held && !p->host_net && !loopback_up())
         return false;
-    if (!view_build(p, ret_what))
+    if (s->held ? !view_finish(p, ret_what) : !view_build(p, ret_what))
         return false;
-    return lock_down(p, true, ret_what);
+    return s->hold || lock_down(p, true, ret_what);
 }
 
 static void init(const struct start *s) __attribute__((noreturn));
@@ -345,19 +349,26 @@ static void init(const struct start *s)
     pid_t program;
     char word;
 
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
     setsid();                           /* where the scheduler shares by session,
     many processes of the box do not crowd this one out */
+    say(s->talk, SAY_HERE, 0, 0, NULL);
     if (read(s->go, &word, 1) != 1)
         _exit(STATUS_BOX_FAILED);       /* the caller is gone, or could not map the users */
     close(s->go);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);   /* should it be gone just now, it is noticed at the other end of `talk` */
     sigemptyset(&mask);
     sigaddset(&mask, SIGCHLD);
     sigprocmask(SIG_SETMASK, &mask, NULL);
     chld = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (chld < 0 || !move_in(s->profile, &what)) {
+    if (chld < 0 || !move_in(s, &what)) {
         say(s->talk, SAY_FAILED, errno ? errno : EINVAL, 0, what ? what : "a signal descriptor");
         _exit(STATUS_BOX_FAILED);
+    }
+    if (s->hold) {
+        say(s->talk, SAY_RUNS, 0, 0, NULL);
+        while (read(s->talk, &word, 1) > 0)
+            ;
+        _exit(0);
     }
     error = run(s, false, &program, &what);
     if (error) {
@@ -446,8 +457,8 @@ static bool hear(int from, struct word *w, pid_t *ret_pid, bool wait)
     return true;
 }
 
-/* Waits until the program runs. 0, or an errno and what went wrong. */
-static int wait_for_start(struct box *b, const char **ret_what)
+/* Waits until init says so. 0, or an errno and what went wrong. */
+static int wait_for(struct box *b, int what, const char **ret_what)
 {
     static struct word w;               /* *ret_what may lead here */
 
@@ -458,10 +469,12 @@ static int wait_for_start(struct box *b, const char **ret_what)
             *ret_what = "the first process";
             return ECHILD;
         }
-        if (w.what == SAY_RUNS)
-            return 0;
+        if (w.what == SAY_HERE)
+            b->init = pid;
         if (w.what == SAY_PROGRAM)
             b->program = pid;
+        if ((int)w.what == what)
+            return 0;
         if (w.what == SAY_FAILED) {
             *ret_what = w.about[0] ? w.about : NULL;
             return w.value ? w.value : EINVAL;
@@ -469,11 +482,39 @@ static int wait_for_start(struct box *b, const char **ret_what)
     }
 }
 
+const char *const box_namespaces[BOX_NAMESPACES] = { "user", "net", "ipc", "uts", "mnt" };
+
+/* Clones init in namespaces that are there already, by way of a process that enters them; it becomes the caller's child when
+ * that one is gone, since the caller is the reaper. */
+static pid_t enter(const struct start *s)
+{
+    pid_t way = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
+
+    if (way == 0) {
+        close(s->tell);
+        for (size_t i = 0; i < BOX_NAMESPACES; i++)
+            if (setns(s->held[i], 0) < 0) {
+                say(s->talk, SAY_FAILED, errno, 0, box_namespaces[i]);
+                _exit(STATUS_BOX_FAILED);
+            }
+        way = (pid_t)syscall(SYS_clone, CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWCGROUP | SIGCHLD, NULL, NULL, NULL, NULL);
+        if (way == 0)
+            init(s);
+        if (way < 0)
+            say(s->talk, SAY_FAILED, errno, 0, "namespaces");
+        _exit(0);
+    }
+    if (way > 0)
+        waitpid(way, NULL, 0);
+    return way;
+}
+
 static int start_live(struct box *b, struct start *s, const char **ret_what)
 {
     unsigned long flags = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | SIGCHLD |
                           (s->profile->host_net ? 0 : CLONE_NEWNET);
     int talk[2], go[2], on = 1, error = 0;
+    pid_t pid;
 
     *ret_what = "a socket";
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, talk) < 0 || pipe2(go, O_CLOEXEC) < 0 ||
@@ -481,25 +522,26 @@ static int start_live(struct box *b, struct start *s, const char **ret_what)
         return errno;
     s->talk = talk[1];
     s->go = go[0];
+    s->tell = go[1];
     b->talk = talk[0];
     *ret_what = "namespaces";
-    b->init = (pid_t)syscall(SYS_clone, flags, NULL, NULL, NULL, NULL);
-    if (b->init == 0) {
+    pid = s->held ? enter(s) : (pid_t)syscall(SYS_clone, flags, NULL, NULL, NULL, NULL);
+    if (pid == 0) {
         close(go[1]);
         init(s);
     }
-    if (b->init < 0) {
+    if (pid < 0)
         error = errno;
-        b->init = 0;
-    }
     close(go[0]);
     close(talk[1]);
-    if (!error && !map_users(b->init)) {
+    if (!error)
+        error = wait_for(b, SAY_HERE, ret_what);
+    if (!error && !s->held && !map_users(b->init)) {
         *ret_what = "the maps of users";
         error = errno;
     }
     if (!error && write(go[1], "g", 1) == 1)
-        error = wait_for_start(b, ret_what);
+        error = wait_for(b, SAY_RUNS, ret_what);
     close(go[1]);
     if (error && b->init) {
         kill(b->init, SIGKILL);
@@ -508,9 +550,18 @@ static int start_live(struct box *b, struct start *s, const char **ret_what)
     return error;
 }
 
-int box_start(struct box *b, const struct profile *p, char **argv, int in, int out, bool tty, const char **ret_what)
+int box_hold(struct box *b, const struct profile *p, const char **ret_what)
 {
-    struct start s = { .profile = p, .argv = argv, .in = in, .out = out, .tty = tty, .talk = -1 };
+    struct start s = { .profile = p, .in = -1, .hold = true };
+
+    *b = (struct box){ .talk = -1 };
+    return start_live(b, &s, ret_what);
+}
+
+int box_start(struct box *b, const struct profile *p, const int *held, char **argv, int in, int out, bool tty,
+              const char **ret_what)
+{
+    struct start s = { .profile = p, .held = held, .argv = argv, .in = in, .out = out, .tty = tty, .talk = -1 };
 
     *b = (struct box){ .talk = -1 };
     *ret_what = NULL;

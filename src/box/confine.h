@@ -28,9 +28,19 @@ struct box_said {
     int killed;                         /* processes it left behind */
 };
 
-/* Starts a program, without a box when there is no profile: standard input is null (-1) or `in`, both outputs are `out`; `tty`:
- * that is its terminal. 0, or an errno with what could not be done in *ret_what (NULL: the program itself could not be run). */
-int box_start(struct box *b, const struct profile *p, char **argv, int in, int out, bool tty, const char **ret_what);
+/* Starts a program, without a box when there is no profile, in namespaces that are held (BOX_NAMESPACES descriptors) or (NULL)
+ * its own. Standard input is null (-1) or `in`, both outputs are `out`; `tty`: that is its terminal. 0, or an errno with what
+ * could not be done in *ret_what (NULL: the program itself could not be run). */
+int box_start(struct box *b, const struct profile *p, const int *held, char **argv, int in, int out, bool tty,
+              const char **ret_what);
+
+/* The namespaces of a live box, made once for several programs, which each get only processes and a copy of the files of their
+ * own: so they are quick to start, and see each other's servers. Init does nothing but be there: whoever has opened its
+ * namespaces keeps them. */
+int box_hold(struct box *b, const struct profile *p, const char **ret_what);
+
+#define BOX_NAMESPACES 5
+extern const char *const box_namespaces[BOX_NAMESPACES];    /* as in /proc/PID/ns, in the order in which they are entered */
 
 /* What init has said since. */
 struct box_said box_listen(struct box *b);

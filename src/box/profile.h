@@ -16,6 +16,7 @@
  *   dev "" ""               /dev with what programs need, /dev/shm and terminals of its own
  *   proc "" ""              /proc of the box's own processes
  *   net "" ""               the network stays the host's (otherwise there is none but loopback)
+ *   then "" ""              what follows is about one program; all before it may have been done already, for several
  *   cd A ""                 where the program starts
  *   limit NAME NUMBER       file (bytes), files, memory (bytes), processes, disk (bytes by which the roots may grow)
  * / */

@@ -1,7 +1,10 @@
 /* rein-box.c - stands between rein and a command, so that nothing of the command outlives its call.
  *
- *   rein-box --link FD --spool FD --key KEY --cap BYTES --tail BYTES --timeout MS [--tty 1] [--profile FD] [JOB] -- PROGRAM [ARGS]
+ *   rein-box --link FD --spool FD --key KEY --cap BYTES --tail BYTES --timeout MS [--tty 1] [--profile FD [--enter FD]] [JOB] \
+ *            -- PROGRAM [ARGS]
  *   JOB: --listen FD --socket PATH --grace MS
+ *   rein-box --hold FD --profile FD                          makes the namespaces of a box: "ERRNO PID WHAT" to FD, and holds them
+ *                                                            until its other end is closed
  *   rein-box --probe FD --profile FD -- PROGRAM [ARGS]        whether such a box can be had: "ERRNO WHAT" to FD
  *
  * With a profile (profile.h) the program runs in a box (confine.h).
@@ -77,7 +80,8 @@
 #define STATUS_BOX_FAILED 125
 
 struct options {
-    int link, spool, listen, profile, probe;    /* listen -1: no job; profile -1: no box */
+    int link, spool, listen, profile, probe, hold,
+    enter;   /* listen -1: no job; profile -1: no box; enter: the first of its namespaces */
     const char *socket, *key;
     uint64_t cap, tail;
     int64_t timeout_ms, grace_ms;
@@ -291,7 +295,7 @@ static int usage(const char *why)
 
 static bool parse(int argc, char **argv, struct options *o)
 {
-    *o = (struct options){ .link = -1, .spool = -1, .listen = -1, .profile = -1, .probe = -1, .key = "" };
+    *o = (struct options){ .link = -1, .spool = -1, .listen = -1, .profile = -1, .probe = -1, .hold = -1, .enter = -1, .key = "" };
     for (int i = 1; i + 1 < argc; i += 2) {
         if (strcmp(argv[i], "--") == 0) {
             o->argv = argv + i + 1;
@@ -313,6 +317,10 @@ static bool parse(int argc, char **argv, struct options *o)
             o->tty = atoi(argv[i + 1]);
         else if (strcmp(argv[i], "--profile") == 0)
             o->profile = atoi(argv[i + 1]);
+        else if (strcmp(argv[i], "--hold") == 0)
+            o->hold = atoi(argv[i + 1]);
+        else if (strcmp(argv[i], "--enter") == 0)
+            o->enter = atoi(argv[i + 1]);
         else if (strcmp(argv[i], "--probe") == 0)
             o->probe = atoi(argv[i + 1]);
         else if (strcmp(argv[i], "--listen") == 0)
@@ -324,6 +332,8 @@ static bool parse(int argc, char **argv, struct options *o)
         else
             return false;
     }
+    if (o->hold >= 0)
+        return o->profile >= 0;
     return o->argv && ((o->link >= 0 && o->spool >= 0 && o->tail <= TAIL_MAX) || (o->probe >= 0 && o->profile >= 0));
 }
 
@@ -673,15 +683,27 @@ static int probe(struct run *r)
     int nothing = open("/dev/null", O_RDWR | O_CLOEXEC), error;
     const char *what = NULL;
 
-    error = box_start(&r->box, &r->profile, r->opt.argv, -1, nothing, false, &what);
+    error = box_start(&r->box, &r->profile, NULL, r->opt.argv, -1, nothing, false, &what);
     dprintf(r->opt.probe, "%d %s", error, what ? what : "");
+    return 0;
+}
+
+static int hold(struct run *r)
+{
+    const char *what = NULL;
+    int error = box_hold(&r->box, &r->profile, &what);
+    char word;
+
+    dprintf(r->opt.hold, "%d %d %s", error, r->box.init, what ? what : "");
+    while (!error && read(r->opt.hold, &word, 1) > 0)
+        ;
     return 0;
 }
 
 int main(int argc, char **argv)
 {
     struct run r = {0};
-    int out[2], in[2] = { -1, -1 }, error;
+    int out[2], in[2] = { -1, -1 }, held[BOX_NAMESPACES], error;
     const char *reason, *what = NULL;
     int64_t began;
     char word;
@@ -695,6 +717,8 @@ int main(int argc, char **argv)
         return usage(what);
     if (r.opt.probe >= 0)
         return probe(&r);
+    if (r.opt.hold >= 0)
+        return hold(&r);
     if (!prepare(&r, out, in))
         return usage("cannot become the reaper, the spool is in use, or memory or descriptors are short");
     if (r.opt.profile >= 0)
@@ -711,7 +735,10 @@ int main(int argc, char **argv)
     began = now_ms();
     report(r.opt.spool, "started\n");
     signal(SIGPIPE, SIG_DFL);           /* the program is to find it as usual */
-    error = box_start(&r.box, r.opt.profile >= 0 ? &r.profile : NULL, r.opt.argv, in[0], out[1], r.opt.tty, &what);
+    for (int i = 0; i < BOX_NAMESPACES; i++)
+        held[i] = r.opt.enter + i;
+    error = box_start(&r.box, r.opt.profile >= 0 ? &r.profile : NULL, r.opt.enter < 0 ? NULL : held, r.opt.argv, in[0], out[1],
+                      r.opt.tty, &what);
     r.pid = r.box.init ? r.box.init : r.box.program;
     signal(SIGPIPE, SIG_IGN);
     close(out[1]);

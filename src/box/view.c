@@ -211,8 +211,8 @@ static bool make_proc(const struct view *v)
                                               "/proc/acpi", "/proc/scsi" };
 
     if (!mount_at(v, "proc", "/proc", MS_NODEV | MS_NOEXEC, NULL) &&
-        !(errno == EPERM && bring(v, "/proc", "", PLAIN | MOUNT_ATTR_NOEXEC, true)))
-        return false;
+        !(errno == EPERM && (v->host < 0 || bring(v, "/proc", "", PLAIN | MOUNT_ATTR_NOEXEC, true))))
+        return false;                   /* (the host's is there already where the view was made before) */
     limit_pids(v->processes);
     if (getuid() != 0)
         return true;
@@ -282,10 +282,34 @@ static bool turn(struct view *v)
         return false;
     close(v->no_file);
     v->host = open("/old", O_PATH | O_CLOEXEC);
+    return v->host >= 0;
+}
+
+/* What is always there in the new root: nothing, to stand where something is hidden. */
+static bool open_root(struct view *v)
+{
     v->root = open("/", O_PATH | O_CLOEXEC);
     v->no_file = open("/.file", O_PATH | O_CLOEXEC);
     v->no_dir = open("/.dir", O_PATH | O_CLOEXEC);
-    return v->host >= 0 && v->root >= 0 && v->no_file >= 0 && v->no_dir >= 0;
+    return v->root >= 0 && v->no_file >= 0 && v->no_dir >= 0;
+}
+
+static bool carry_out_from(const struct view *v, const struct profile *p, size_t first, const char **ret_what)
+{
+    for (size_t i = first; i < p->n; i++)
+        if (!carry_out(v, &p->v[i])) {
+            *ret_what = *p->v[i].a ? p->v[i].a : p->v[i].verb;
+            return false;
+        }
+    *ret_what = p->cd ? p->cd : "/";
+    return chdir(*ret_what) == 0;
+}
+
+static void close_root(const struct view *v)
+{
+    close(v->root);
+    close(v->no_file);
+    close(v->no_dir);
 }
 
 bool view_build(const struct profile *p, const char **ret_what)
@@ -294,21 +318,30 @@ bool view_build(const struct profile *p, const char **ret_what)
     struct view v = { .processes = p->limit[LIMIT_PROCESSES] };
 
     *ret_what = "a new root";
-    if (!turn(&v))
+    if (!turn(&v) || !open_root(&v) || !carry_out_from(&v, p, 0, ret_what))
         return false;
-    for (size_t i = 0; i < p->n; i++)
-        if (!carry_out(&v, &p->v[i])) {
-            *ret_what = *p->v[i].a ? p->v[i].a : p->v[i].verb;
-            return false;
-        }
     *ret_what = "the new root";
     close(v.host);
-    close(v.no_file);
-    close(v.no_dir);
-    if (umount2("/old", MNT_DETACH) < 0 || rmdir("/old") < 0 || unlink("/.file") < 0 || rmdir("/.dir") < 0 ||
+    if (umount2("/old", MNT_DETACH) < 0 || rmdir("/old") < 0 ||
         syscall(SYS_mount_setattr, v.root, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
         return false;
-    close(v.root);
-    *ret_what = p->cd ? p->cd : "/";
-    return chdir(*ret_what) == 0;
+    close_root(&v);
+    return true;
+}
+
+bool view_finish(const struct profile *p, const char **ret_what)
+{
+    struct view v = { .host = -1, .processes = p->limit[LIMIT_PROCESSES] };
+    size_t first = 0;
+
+    while (first < p->n && strcmp(p->v[first].verb, "then") != 0)
+        first++;
+    *ret_what = "the root";
+    if (!open_root(&v))
+        return false;
+    *ret_what = "proc";
+    if (!make_proc(&v) || !carry_out_from(&v, p, first, ret_what))
+        return false;
+    close_root(&v);
+    return true;
 }

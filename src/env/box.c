@@ -1,11 +1,15 @@
 #include "env/box.h"
 
 #include "base/path.h"
+#include "env/local.h"
+#include "rt/proc.h"
 
 #include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -15,6 +19,10 @@ void profile_add(struct buf *out, const char *verb, const char *a, const char *b
     buf_add(out, a, strlen(a) + 1);
     buf_add(out, b, strlen(b) + 1);
 }
+
+#define HOLD_MS   10000
+#define CHILD_FDS 32
+#define BOX_RUN "/run/rein"
 
 static void number(struct buf *out, const char *name, int64_t n)
 {
@@ -187,10 +195,12 @@ static void add_toolchains(struct buf *out, const char *home, const char *root, 
 static void add_base(struct boxing *b, const char *root)
 {
     cleanup(freep) char *tmp = xasprintf("%s/tmp", b->scratch), *home = xasprintf("%s/home", b->scratch);
+    cleanup(freep) char *run = xasprintf("%s/run", b->scratch);
 
     if (b->tier == TIER_LIVE)
         profile_add(&b->base, "uid", "", "");
     add_system(&b->base);
+    profile_add(&b->base, "rw", run, BOX_RUN);
     profile_add(&b->base, "rw", tmp, "/tmp");
     profile_add(&b->base, "link", "/var/tmp", "/tmp");
     profile_add(&b->base, "rw", home, user_home());
@@ -207,7 +217,7 @@ static void add_base(struct boxing *b, const char *root)
 
 int boxing_begin(struct boxing *b, struct err *e)
 {
-    static const char *const parts[] = { "home", "tmp" };
+    static const char *const parts[] = { "home", "tmp", "run" };
 
     if (b->tier == TIER_LIVE) {
         b->own[0] = xasprintf("HOME=%s", user_home());
@@ -228,6 +238,9 @@ int boxing_begin(struct boxing *b, struct err *e)
 
 void boxing_done(struct boxing *b)
 {
+    for (size_t i = 0; b->held && i < BOX_HELD; i++)
+        close(b->held[i]);
+    free(b->held);
     free(b->scratch);
     free(b->own[0]);
     free(b->own[1]);
@@ -243,13 +256,17 @@ static char *guard_path(const struct boxing *b)
 int boxing_look(struct boxing *b, int root, struct err *e)
 {
     cleanup(freep) char *path = guard_path(b);
+    bool same = b->guarded;
     struct guard now;
     int r;
 
     guard_scan(root, b->guarded ? &b->guard : NULL, &now);
+    same = same && guard_equal(&b->guard, &now);
     guard_done(&b->guard);
     b->guard = now;
     b->guarded = true;
+    if (same)
+        return 0;
     r = guard_save(&b->guard, path);
     return r < 0 ? err_set(e, r, "%s cannot be written: %s", path, strerror(-r)) : 0;
 }
@@ -290,18 +307,111 @@ void boxing_remove(const char *scratch)
     remove_at(AT_FDCWD, scratch, 1000);
 }
 
-void boxing_profile(struct boxing *b, const char *root, const char *from, const char *to, struct buf *out)
+void boxing_profile(struct boxing *b, const char *root, struct buf *out)
 {
     if (b->base.n == 0)
         add_base(b, root);
     buf_add_str(out, buf_str(&b->base));
-    if (from)
-        profile_add(out, "ro", from, BOX_SHELL_FROM);
-    if (to)
-        profile_add(out, "rw", to, BOX_SHELL_TO);
+    profile_add(out, "then", "", "");
     if (b->tier == TIER_LIVE && !b->read_only)
         guard_profile(&b->guard, root, out);
     profile_add(out, "cd", root, "");
+}
+
+/* The same descriptor with a number above those that a child gets, among which it must not be. */
+static int lift(int fd)
+{
+    int lifted = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, CHILD_FDS);
+
+    if (fd >= 0)
+        close(fd);
+    return lifted;
+}
+
+int boxing_file(const struct buf *profile)
+{
+    cleanup(closep) int fd = lift(memfd_create("profile", MFD_CLOEXEC));
+
+    if (fd >= 0 && write(fd, profile->p, profile->n) == (ssize_t)profile->n)
+        return TAKE_FD(fd);
+    return errno ? -errno : -EIO;
+}
+
+char *boxing_shell(const struct boxing *b, const char *key, char **ret_inside)
+{
+    char *outside = xasprintf("%s/run/%s", b->scratch, key);
+
+    *ret_inside = b->tier == TIER_LIVE ? xasprintf(BOX_RUN "/%s", key) : xstrdup(outside);
+    return outside;
+}
+
+/* Opens the namespaces of a process. */
+static int open_held(long pid, int held[BOX_HELD])
+{
+    static const char *const names[BOX_HELD] = { "user", "net", "ipc", "uts", "mnt" };
+
+    for (size_t i = 0; i < BOX_HELD; i++) {
+        cleanup(freep) char *path = xasprintf("/proc/%ld/ns/%s", pid, names[i]);
+
+        held[i] = lift(open(path, O_RDONLY | O_CLOEXEC));
+        if (held[i] < 0) {
+            int r = -errno;
+
+            while (i-- > 0)
+                close(held[i]);
+            return r;
+        }
+    }
+    return 0;
+}
+
+CO int boxing_hold(struct boxing *b, const char *root, struct err *e)
+{
+    cleanup(closep) int fd = -1, theirs = -1, ours = -1, at = open("/", O_PATH | O_CLOEXEC);
+    cleanup(freep) char *box = NULL;
+    cleanup(proc_freep) struct proc *proc = NULL;
+    struct proc_fd fds[2];
+    char text[512] = "", *what;
+    int r, pair[2], held[BOX_HELD];
+    long error = 0, pid = 0;
+
+    if (b->held || b->tier != TIER_LIVE)
+        return 0;
+    if (b->base.n == 0)
+        add_base(b, root);
+    r = env_box_path(&box, e);
+    if (r < 0)
+        return r;
+    fd = boxing_file(&b->base);
+    if (fd < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        return err_set(e, -errno, "the box cannot be described: %s", strerror(errno));
+    ours = pair[0];
+    theirs = pair[1];
+    fds[0] = (struct proc_fd){ theirs, 3 };
+    fds[1] = (struct proc_fd){ fd, 4 };
+    r = proc_spawn(&(struct proc_spec){ box, (char *const[]){ (char *)"rein-box", (char *)"--hold", (char *)"3",
+                                                              (char *)"--profile",
+                                                              (char *)"4", NULL }, (char *const[]){ NULL }, at, fds, 2 }, &proc, e);
+    if (r < 0)
+        return r;
+    close(theirs);
+    theirs = -1;
+    r = fd_readable(ours, "a box", HOLD_MS);
+    if (r < 0)
+        return r == -ECANCELED ? r : err_set(e, r, "the box could not be built: its supervisor does not answer");
+    if (read(ours, text, sizeof(text) - 1) <= 0 || sscanf(text, "%ld %ld", &error, &pid) != 2)
+        return err_set(e, -EIO, "the box could not be built: its supervisor ended");
+    what = strchr(text, ' ');
+    what = what ? strchr(what + 1, ' ') : NULL;
+    if (error)
+        return err_set(e, -ENOTSUP, "the box could not be built (%s: %s), so the command was not started", what ? what + 1 : "",
+                       strerror((int)error));
+    r = open_held(pid, held);
+    if (r < 0)
+        return err_set(e, r, "the box's namespaces cannot be opened: %s", strerror(-r));
+    b->held = xmalloc(sizeof(held));
+    memcpy(b->held, held, sizeof(held));
+    return 0;
 }
 
 char **boxing_environment(const struct boxing *b, char **user, const char *const *set, size_t nset)

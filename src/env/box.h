@@ -28,12 +28,15 @@ struct box_limits {
 #define BOX_LIMITS ((struct box_limits){ .memory = INT64_C(2) << 30, .disk = INT64_C(4) << 30, .file = INT64_C(2) << 30, \
                                          .processes = 2000, .files = 16384 })
 
+#define BOX_HELD 5
+
 struct boxing {
     enum tier tier;
     bool read_only;             /* nothing of the workspace can be changed */
     char *scratch;              /* a folder for what the session's commands keep at home and in /tmp */
     struct guard guard;         /* what of the workspace the last command had to leave as it was */
     bool guarded;               /* that is known */
+    int *held;                  /* namespaces that commands enter: BOX_HELD descriptors; NULL: not yet */
     char *own[2];               /* variables that say where those are */
     struct box_limits limits;
     struct buf base;            /* records that are the same for every command, once they are known */
@@ -51,13 +54,17 @@ void boxing_remove(const char *scratch);
 int boxing_look(struct boxing *b, int root, struct err *e);
 size_t boxing_check(struct boxing *b, int root, const char *key, struct buf *told);
 
-/* The profile of a command in `root`, which has directory and variables from one file (NULL: from none) and leaves them in
- * another. */
-void boxing_profile(struct boxing *b, const char *root, const char *from, const char *to, struct buf *out);
+/* Has the box's namespaces made, if they are not yet. They stay for as long as this process, or a command in them, lives. */
+CO int boxing_hold(struct boxing *b, const char *root, struct err *e);
 
-/* Where the two are in the box. */
-#define BOX_SHELL_FROM "/run/rein/from"
-#define BOX_SHELL_TO   "/run/rein/to"
+/* The profile of a command in `root`. */
+void boxing_profile(struct boxing *b, const char *root, struct buf *out);
+
+/* A profile as a file in memory, for rein-box to read. A descriptor or -errno. */
+int boxing_file(const struct buf *profile);
+
+/* Where a command finds, and leaves, its directory and variables: on this machine and as it sees it. The caller frees both. */
+char *boxing_shell(const struct boxing *b, const char *key, char **ret_inside);
 
 /* The variables that a command gets, of those that the user has: by a list of what may be known. `set` is added. The array is the
  * caller's, the texts are borrowed. */

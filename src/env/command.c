@@ -9,7 +9,6 @@
 #include <limits.h>
 #include <stdio.h>
 #include <sys/file.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -215,28 +214,27 @@ static void dropp(struct env_ready **ready)
         local_drop(*ready);
 }
 
-/* A file in memory with the profile of a command. It has directory and variables from `from` and leaves them in `to`, if there are
- * such; both are there under names of the box, which replace them. A descriptor. */
-static int box_profile(struct local *l, const char *from, const char *to, struct err *e)
+/* The profile of a command in the box, as a file in memory. A descriptor. */
+static int box_profile(struct local *l, struct err *e)
 {
     cleanup(buf_done) struct buf profile = {0};
-    cleanup(closep) int fd = memfd_create("profile", MFD_CLOEXEC);
+    int fd;
 
-    boxing_profile(l->box, l->root, from, to, &profile);
-    if (fd < 0 || write(fd, profile.p, profile.n) != (ssize_t)profile.n)
-        return err_set(e, -errno, "the box cannot be described: %s", strerror(errno));
-    return TAKE_FD(fd);
+    boxing_profile(l->box, l->root, &profile);
+    fd = boxing_file(&profile);
+    return fd < 0 ? err_set(e, fd, "the box cannot be described: %s", strerror(-fd)) : fd;
 }
 
-/* The file that a command leaves its directory and variables in has to be there to be seen in a box. */
-static int make_empty(const char *path, struct err *e)
+/* What a command in a box leaves is nothing that one without should begin with: it lies elsewhere. */
+static char *shell_file(struct local *l, const char *key, char **ret_inside)
 {
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    char *path;
 
-    if (fd < 0)
-        return err_set(e, -errno, "%s cannot be made: %s", path, strerror(errno));
-    close(fd);
-    return 0;
+    if (l->box)
+        return boxing_shell(l->box, key, ret_inside);
+    path = shell_path(l, key);
+    *ret_inside = xstrdup(path);
+    return path;
 }
 
 CO int local_ready(struct env *v, const struct env_command *c, struct env_ready **ret, struct err *e)
@@ -245,13 +243,12 @@ CO int local_ready(struct env *v, const struct env_command *c, struct env_ready 
     cleanup(dropp) struct env_ready *ready = xcalloc(1, sizeof(*ready));
     cleanup(closep) int theirs = -1;
     cleanup(closep) int listening = -1, profile = -1;
-    cleanup(freep) char *box = NULL, **env = NULL, *path = NULL, *from = NULL;
+    cleanup(freep) char *box = NULL, **env = NULL, *path = NULL, *from = NULL, *from_inside = NULL, *to_inside = NULL;
     char cap[24], tail[24], timeout[24], grace[24];
     const char *argv[32] = { "rein-box", "--link", "3", "--spool", "4", "--key", c->key, "--cap", cap, "--tail", tail,
                              "--timeout", timeout };
     size_t n = 13, nfds = 2;
-    struct proc_fd fds[4];
-    bool live = l->box && l->box->tier == TIER_LIVE;
+    struct proc_fd fds[4 + BOX_HELD];
     int r, link[2];
 
     ready->local = l;
@@ -286,23 +283,24 @@ CO int local_ready(struct env *v, const struct env_command *c, struct env_ready 
         memcpy(&argv[n], (const char *[]){ "--tty", "1" }, 2 * sizeof(*argv));
         n += 2;
     }
-    from = c->shell ? shell_path(l, c->shell) : NULL;
-    ready->shell = c->keep_shell ? shell_path(l, c->key) : NULL;
     if (l->box) {
-        r = boxing_look(l->box, l->root_fd, e);
-        if (r == 0 && ready->shell)
-            r = make_empty(ready->shell, e);
-        profile = r < 0 ? r : box_profile(l, from, ready->shell, e);
+        r = boxing_hold(l->box, l->root, e);
+        if (r == 0)
+            r = boxing_look(l->box, l->root_fd, e);
+        profile = r < 0 ? r : box_profile(l, e);
         if (profile < 0)
             return profile;
         fds[nfds++] = (struct proc_fd){ profile, 6 };
-        memcpy(&argv[n], (const char *[]){ "--profile", "6" }, 2 * sizeof(*argv));
-        n += 2;
+        memcpy(&argv[n], (const char *[]){ "--profile", "6", "--enter", "7" }, 4 * sizeof(*argv));
+        n += l->box->held ? 4 : 2;
+        for (int i = 0; l->box->held && i < BOX_HELD; i++)
+            fds[nfds++] = (struct proc_fd){ l->box->held[i], 7 + i };
     }
+    from = c->shell ? shell_file(l, c->shell, &from_inside) : NULL;
+    ready->shell = c->keep_shell ? shell_file(l, c->key, &to_inside) : NULL;
     if (from || ready->shell)
-        memcpy(&argv[n], (const char *[]){ "--", "/bin/sh", "-c", shell_wrapper, "sh", !from ? "" : live ? BOX_SHELL_FROM : from,
-                                           !ready->shell ? "/dev/null" : live ? BOX_SHELL_TO : ready->shell, c->command, NULL },
-               9 * sizeof(*argv));
+        memcpy(&argv[n], (const char *[]){ "--", "/bin/sh", "-c", shell_wrapper, "sh", from ? from_inside : "",
+                                           ready->shell ? to_inside : "/dev/null", c->command, NULL }, 9 * sizeof(*argv));
     else
         memcpy(&argv[n], (const char *[]){ "--", "/bin/sh", "-c", c->command, NULL }, 5 * sizeof(*argv));
     env = command_env(l, c->hide_env, c->tty);

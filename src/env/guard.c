@@ -394,6 +394,14 @@ static bool is_in(const struct guard *before, const struct guarded *g)
     return false;
 }
 
+bool guard_equal(const struct guard *a, const struct guard *b)
+{
+    for (size_t i = 0; i < a->n; i++)
+        if (!is_in(b, &a->v[i]))
+            return false;
+    return a->n == b->n;
+}
+
 /* A file that says where a repository is: new with a worktree or a submodule, and harmless if that is in the workspace, where
  * it has been looked at itself. */
 static bool leads_inside(int root, const struct guarded *g)

@@ -24,6 +24,8 @@ struct guard {
 void guard_scan(int root, const struct guard *before, struct guard *ret);
 void guard_done(struct guard *g);
 
+bool guard_equal(const struct guard *a, const struct guard *b);
+
 /* The records that keep a box from changing them; `root` is the workspace's path. */
 void guard_profile(const struct guard *g, const char *root, struct buf *out);
 

@@ -31,8 +31,7 @@ const char shell_wrapper[] =
 
 char *shell_path(struct local *l, const char *key)
 {
-    /* What a command in a box leaves is nothing that one without should begin with. */
-    return xasprintf("%s/%s.%s", l->spool, key, l->box ? "boxed" : "shell");
+    return xasprintf("%s/%s.shell", l->spool, key);
 }
 
 /* The user's shell is asked on a thread of the pool. */

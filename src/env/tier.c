@@ -6,7 +6,6 @@
 
 #include <fcntl.h>
 #include <stdio.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -33,7 +32,7 @@ static void probe_profile(enum tier tier, const char *box, struct buf *out)
 static CO int probe(enum tier tier, const char *box, struct buf *what)
 {
     cleanup(buf_done) struct buf profile = {0};
-    cleanup(closep) int fd = memfd_create("profile", MFD_CLOEXEC), theirs = -1, ours = -1, root = open("/", O_PATH | O_CLOEXEC);
+    cleanup(closep) int fd = -1, theirs = -1, ours = -1, root = open("/", O_PATH | O_CLOEXEC);
     cleanup(proc_freep) struct proc *proc = NULL;
     const char *argv[] = { "rein-box", "--probe", "3", "--profile", "4", "--", tier == TIER_LIVE ? "/rein-box" : box, "--nothing",
                            NULL };
@@ -44,8 +43,8 @@ static CO int probe(enum tier tier, const char *box, struct buf *what)
     char text[512];
 
     probe_profile(tier, box, &profile);
-    if (fd < 0 || write(fd, profile.p, profile.n) != (ssize_t)profile.n || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0,
-                                                                                      pair) < 0)
+    fd = boxing_file(&profile);
+    if (fd < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
         return errno;
     ours = pair[0];
     theirs = pair[1];

@@ -204,3 +204,24 @@ say done
         check("is protected" in results[1]["text"] and "is protected" in results[2]["text"], results)
         place.rein("resume", "--last", "more")
         check(story(place.events(), "set")[-1][1]["tier"] == "live", out)
+
+
+def test_a_server_in_the_background():
+    """A job serves the commands that come after it, and nobody outside; what one command leaves in /tmp and at home, the next one finds."""
+    need_live()
+    script = """
+call bash {"command": "exec python3 -m http.server 8123 --bind 127.0.0.1", "background": true}
+--
+call bash {"command": "for i in 1 2 3 4 5 6 7 8 9; do curl -s http://127.0.0.1:8123/page && break; sleep 0.3; done; echo kept > /tmp/t; echo kept > ~/h"}
+--
+call bash {"command": "cat /tmp/t ~/h; ls /tmp"}
+--
+say done
+"""
+    with Place(RELEASE) as place:
+        place.write("page", "served")
+        p = place.start("exec", "--mode", "auto", "--model", place.script(script), "go")
+        p.communicate(timeout=60)
+        results = [b["text"] for _, b in story(place.events(), "result")]
+        check("served" in results[1] and "kept\nkept\n" in results[2] and "\nt\n" in results[2], results)
+        check(not os.path.exists("/tmp/t") or "kept" not in open("/tmp/t", encoding="utf-8").read(), "the host's /tmp")

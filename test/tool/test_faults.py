@@ -227,11 +227,11 @@ def test_workspaces_refused():
             one_sentence(out, 2, "cannot be a workspace")
 
 
-def test_modes_without_a_box():
+def test_modes_that_cannot_be_kept():
+    """auto without its box is peer/no_box_no_mode."""
     with Place() as place:
         model = place.script("say hi")
-        for mode in ("auto", "plan"):
-            one_sentence(place.rein("exec", "--mode", mode, "--model", model, "go"), 7, "box")
+        one_sentence(place.rein("exec", "--mode", "plan", "--model", model, "go"), 7, "layer")
         one_sentence(place.rein("exec", "--mode", "wild", "--model", model, "go"), 2, "no mode")
 
 
