@@ -96,34 +96,68 @@ int utf8_add_clean(struct buf *b, struct str s)
     return buf_err(b);
 }
 
-static bool harmless(const char *p, size_t len)
+static uint32_t decode(const char *p, size_t len)
 {
     const unsigned char *c = (const unsigned char *)p;
 
     switch (len) {
     case 1:
-        return (c[0] >= 0x20 && c[0] != 0x7f) || c[0] == '\n' || c[0] == '\t';
+        return c[0];
     case 2:
-        return !(c[0] == 0xc2 && c[1] < 0xa0);                                     /* C1 */
-    case 3:                                                                         /* U+202A-202E, U+2066-2069 */
-        return !(c[0] == 0xe2 && ((c[1] == 0x80 && c[2] >= 0xaa && c[2] <= 0xae) ||
-                                  (c[1] == 0x81 && c[2] >= 0xa6 && c[2] <= 0xa9)));
+        return (c[0] & 0x1fU) << 6 | (c[1] & 0x3fU);
+    case 3:
+        return (c[0] & 0xfU) << 12 | (c[1] & 0x3fU) << 6 | (c[2] & 0x3fU);
     default:
-        return !(c[0] == 0xf3 && c[1] == 0xa0 && (c[2] == 0x80 || c[2] == 0x81));   /* U+E0000-E007F */
+        return (c[0] & 7U) << 18 | (c[1] & 0x3fU) << 12 | (c[2] & 0x3fU) << 6 | (c[3] & 0x3fU);
     }
+}
+
+/* What drives a terminal, turns the order of what is seen, or is not seen at all. */
+static bool is_hidden(uint32_t c)
+{
+    static const struct { uint32_t first, last; } ranges[] = {
+        { 0x00, 0x08 }, { 0x0b, 0x1f }, { 0x7f, 0x9f },         /* control */
+        { 0xad, 0xad }, { 0x34f, 0x34f }, { 0x61c, 0x61c }, { 0x115f, 0x1160 }, { 0x17b4, 0x17b5 }, { 0x180b, 0x180f },
+        { 0x200b, 0x200f }, { 0x2028, 0x202e }, { 0x2060, 0x206f }, { 0x3164, 0x3164 }, { 0xfe00, 0xfe0f }, { 0xfeff, 0xfeff },
+        { 0xffa0, 0xffa0 }, { 0xfff0, 0xfffb }, { 0x1bca0, 0x1bca3 }, { 0x1d173, 0x1d17a }, { 0xe0000, 0xe0fff },
+    };
+
+    if (c >= 0x20 && c < 0x7f)
+        return false;
+    for (size_t i = 0; i < ARRAY_SIZE(ranges); i++)
+        if (c >= ranges[i].first && c <= ranges[i].last)
+            return true;
+    return false;
+}
+
+static bool is_picture(uint32_t c)
+{
+    return c >= 0x1f000 || (c >= 0x2190 && c < 0x2c00);
+}
+
+/* Pictures are put together with what is hidden elsewhere: one selector of a form behind one, a joiner between two. */
+static bool is_part_of_picture(uint32_t before, uint32_t c, uint32_t behind)
+{
+    if (c == 0xfe0e || c == 0xfe0f)
+        return is_picture(before) || (before >= '0' && before <= '9') || before == '#' || before == '*';
+    return c == 0x200d && (is_picture(before) || before == 0xfe0f) && is_picture(behind);
 }
 
 int utf8_add_printable(struct buf *b, struct str s)
 {
+    uint32_t before = 0;
+
     for (size_t at = 0; at < s.n;) {
-        size_t len = utf8_seq(s.p + at, s.n - at);
+        size_t len = utf8_seq(s.p + at, s.n - at), next = len ? utf8_seq(s.p + at + len, s.n - at - len) : 0;
+        uint32_t c = len ? decode(s.p + at, len) : 0;
 
         if (!len)
             buf_adds(b, "\xef\xbf\xbd");
-        else if (harmless(s.p + at, len))
+        else if (!is_hidden(c) || is_part_of_picture(before, c, next ? decode(s.p + at + len, next) : 0))
             buf_add(b, s.p + at, len);
         else
             buf_addc(b, '.');
+        before = c;
         at += len ? len : 1;
     }
     return buf_err(b);

@@ -12,8 +12,8 @@ bool utf8_ascii(struct str s);
 /* Appends s with every ill-formed byte replaced by U+FFFD. */
 int utf8_add_clean(struct buf *b, struct str s);
 
-/* The same for a terminal: what could move its cursor, change its colours or turn its text around (control characters but for
- * newline and tab, bidirectional overrides, tags) becomes a dot. */
+/* The same for a person: what could move a cursor, change colours, turn text around, or is not seen at all (control characters
+ * but for newline and tab, bidirectional marks, zero-width characters, fillers, tags, selectors) becomes a dot. */
 int utf8_add_printable(struct buf *b, struct str s);
 
 /* The longest prefix of at most n bytes that does not end inside a sequence. */

@@ -33,7 +33,7 @@ struct options {
     int64_t max_steps, budget_tokens, budget_usd, timeout, older, retries, backoff, patience;
     int64_t connect_timeout, first_timeout, idle_timeout, request_timeout;
     bool json, last, quiet, print, help, version, dry_run;
-    struct list decide, answer;
+    struct list decide, answer, allow;
 };
 
 struct invocation {

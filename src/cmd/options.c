@@ -46,6 +46,7 @@ static const struct row rows[] = {
     { "tier",          0,   TEXT,   AT(tier),          "NAME",
       "box: no better one than live or landlock, though the machine may have it" },
     { "report",        0,   TEXT,   AT(report),        "FILE",  "box: write what happened to a file instead of stderr" },
+    { "allow",         0,   LIST,   AT(allow),         "PREFIX", "rules test: a command that a person has allowed" },
     { "older",         0,   NUMBER, AT(older),         "DAYS",  "gc: also sessions in which nothing happened for so long" },
     { "dry-run",       0,   SWITCH, AT(dry_run),       NULL,    "gc: say what would be removed" },
     { "last",          0,   SWITCH, AT(last),          NULL,    "the session made last" },

@@ -47,6 +47,11 @@ static void printable(void **state)
     (void)state;
     utf8_add_printable(&b, LIT("a\x1b[31m\r\n\tb\x7f\xc2\x9b" "c\xe2\x80\xae" "d\xe2\x81\xa6\xf3\xa0\x81\x81\xff\xe4\xb8\x96\xc3\xa9"));
     assert_string_equal(b.p, "a.[31m.\n\tb..c.d..\xef\xbf\xbd\xe4\xb8\x96\xc3\xa9");
+    buf_clear(&b);
+    /* zero width, mark, separator, filler, selectors; then a picture with its selector, and a family of three with joiners */
+    utf8_add_printable(&b, LIT("a\xe2\x80\x8b" "b\xe2\x80\x8f" "c\xe2\x80\xa8" "d\xe3\x85\xa4" "e\xef\xb8\x8f" "\xef\xb8\x8f" "f\xc2\xad"
+                                "\xe2\x9d\xa4\xef\xb8\x8f \xf0\x9f\x91\xa9\xe2\x80\x8d\xf0\x9f\x91\xa7 x\xe2\x80\x8dy"));
+    assert_string_equal(b.p, "a.b.c.d.e..f.\xe2\x9d\xa4\xef\xb8\x8f \xf0\x9f\x91\xa9\xe2\x80\x8d\xf0\x9f\x91\xa7 x.y");
     buf_done(&b);
 }
 

@@ -1,0 +1,178 @@
+"""Rules for what may run outside the box: lines that do more than they say, each shown to do it, are never allowed by themselves; ordinary
+ones mostly are."""
+import os
+import subprocess
+
+from lib.rein import RELEASE, Place, check
+
+# What a person might have allowed, of which each bypass abuses one.
+ALLOWED = ["git status", "git diff", "git log", "git show", "git grep", "git branch", "git commit", "git add", "find", "grep", "rg", "sort", "sed", "awk",
+           "ls", "cat", "echo", "date", "head", "tail", "wc", "uniq", "xxd", "file", "tar", "diff", "tree", "sort -u", "python3", "env", "xargs", "timeout", "nice",
+           "npm test", "make", "printf", "test", "tee", "split", "gcc", "cp", "git"]
+HOME_RC = "echo 'touch pwned' > rc"
+# class: (what is prepared by hand, the line). Each makes the file `pwned` in the workspace when it is simply run.
+BYPASSES = {
+    "substitution": ["echo $(touch pwned)", "echo `touch pwned`", 'echo "$(touch pwned)"', 'echo "`touch pwned`"', "ls -la $(touch pwned)",
+                     "git status $(touch pwned)", "echo ${x:-$(touch pwned)}", "echo $((1$(touch pwned)))"],
+    "process substitution": ["bash -c 'cat <(touch pwned)'", "diff <(touch pwned) <(true)"],
+    "redirection": ["echo x > pwned", "echo x >> pwned", "ls > pwned", "cat a >pwned", "echo x >| pwned", "echo x 1> pwned", ": > pwned",
+                    "cat a 2> pwned", "cat a &> pwned", "sort a > pwned"],
+    "here document": ["cat <<E > pwned\nx\nE", "sh <<E\ntouch pwned\nE", "cat <<E | sh\ntouch pwned\nE"],
+    "background and newline": ["echo x & touch pwned", "echo x\ntouch pwned", "echo x;touch pwned", "echo x || true; touch pwned", "true && touch pwned",
+                               "echo x |tee pwned", "echo touch pwned | sh", "ls\n\n\ntouch pwned", "echo 'x'\ntouch pwned"],
+    "grouping": ["{ touch pwned; }", "(touch pwned)", "if true; then touch pwned; fi", "for i in 1; do touch pwned; done", "f() { touch pwned; }; f",
+                 "while touch pwned; do break; done", "case x in x) touch pwned;; esac", "! touch pwned"],
+    "environment before a command": ["GIT_PAGER='touch pwned' git -p log", "PAGER='touch pwned' git -p log", "GIT_EXTERNAL_DIFF='sh -c \"touch pwned\"' git diff",
+                                     "BASH_ENV=rc bash -c true", "ENV=rc sh -ic true", "PATH=.:$PATH ls", "GIT_SSH_COMMAND='touch pwned;' git fetch ssh://x/y",
+                                     "GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=core.fsmonitor GIT_CONFIG_VALUE_0='touch pwned;false' git status",
+                                     "GIT_EDITOR='touch pwned;' git commit --allow-empty", "LESSOPEN='|touch pwned' less a", "export PATH=.:$PATH; ls",
+                                     "RIPGREP_CONFIG_PATH=rgrc rg x"],
+    "find": ["find . -name a -exec touch pwned ;", "find . -name a -exec touch pwned \\;", "find . -name a -exec touch pwned +", "find . -name a -execdir touch pwned ;",
+             "find . -maxdepth 0 -fprint pwned", "find . -maxdepth 0 -fprintf pwned x", "find . -maxdepth 0 -fls pwned", "find . -name a -ok touch pwned ; < y",
+             "find . -maxdepth 1 -name a -fprint0 pwned", "find a -exec sh -c 'touch pwned' ';'"],
+    "sed and awk": ["sed -n '1e touch pwned' a", "sed '1w pwned' a", "sed -i.bak s/x/y/ a && cp a.bak pwned", "sed --expression='w pwned' a",
+                    "sed 's/x/touch pwned/e' a", "awk 'BEGIN { system(\"touch pwned\") }'", "awk 'BEGIN { print > \"pwned\" }'", "awk -f prog.awk",
+                    "gawk 'BEGIN { \"touch pwned\" | getline }'"],
+    "options that write": ["sort -o pwned a", "sort --output=pwned a", "sort -uo pwned a", "sort -u -opwned a", "uniq a pwned", "xxd -r hex pwned", "xxd a pwned",
+                           "tree -o pwned", "split a && cp xaa pwned", "tee pwned < a", "cp a pwned", "mv b pwned", "ln -s a pwned", "dd if=a of=pwned",
+                           "date -r a && touch pwned", "git diff --output=pwned", "git log --output=pwned", "git show --output=pwned", "split -l 1 a && mv xaa pwned",
+                           "file -C -m mg && cp mg.mgc pwned", "install a pwned", "sort --outpu=pwned a", "git diff --outpu=pwned", "truncate -s 1 pwned"],
+    "options that run": ["sort --compress-program=./evil -S 200k big", "rg --pre ./evil x", "rg --pre=./evil x a", "tar -cf x.tar --checkpoint=1 --checkpoint-action=exec=./evil a",
+                         "tar --to-command=./evil -xf t.tar", "tar -I ./evil -cf x.tar a", "split --filter=./evil a", "gcc -wrapper ./evil -c m.c", "gcc -B./ m.c",
+                         "git grep --open-files-in-pager=./evil x", "git grep -O./evil x", "git diff --ext-diff a", "git -c core.pager=./evil -p log",
+                         "git -c core.fsmonitor=./evil status", "git --exec-path=. evil", "git -c alias.x='!touch pwned' x", "git --config-env=core.fsmonitor=EV status",
+                         "man -P ./evil ls", "xargs -a a touch pwned", "echo pwned | xargs touch", "fd -x touch pwned", "rg --hostname-bin ./evil --hyperlink-format=x{host} x a",
+                         "make -f evil.mk", "make SHELL=./evil", "npm test --script-shell=./evil"],
+    "git": ["git x", "git -p log", "git submodule foreach 'touch pwned'", "git rebase -x 'touch pwned' HEAD~1", "git bisect start; git bisect run touch pwned",
+            "git filter-branch --tree-filter 'touch pwned' HEAD", "git commit -m x", "git fetch ext::./evil", "git clone ext::./evil c", "git diff",
+            "git log --show-signature", "git log --format=%G?", "git log --pretty=evil", "git status", "git archive --remote=ext::./evil HEAD", "git difftool -y -x ./evil"],
+    "interpreters and wrappers": ["python3 -c 'open(\"pwned\",\"w\")'", "perl -e 'open(F,\">pwned\")'", "node -e 'require(\"fs\").writeFileSync(\"pwned\",\"\")'",
+                                  "env touch pwned", "timeout 5 touch pwned", "nice touch pwned", "nohup touch pwned", "setsid touch pwned", "stdbuf -o0 touch pwned",
+                                  "time touch pwned", "exec touch pwned", "command touch pwned", "eval touch pwned", "sh -c 'touch pwned'", "bash evil",
+                                  ". ./evil", "trap 'touch pwned' EXIT", "./evil", "sh evil", "env -S 'touch pwned'", "busybox touch pwned", "python3.11 -c 'open(\"pwned\",\"w\")'",
+                                  "/bin/sh -c 'touch pwned'", "xargs touch pwned < e", "ld.so ./true; touch pwned", "/lib64/ld-linux-x86-64.so.2 /bin/touch pwned",
+                                  "printf -v x y; touch pwned", "echo 'touch pwned' | bash", "cat evil | sh", "watch -n 9 -g touch pwned"],
+    "words that are not what they seem": ["t\\ouch pwned", "to''uch pwned", "'touch' pwned", "\"touch\" pwned", "$'touch' pwned", "touch$IFS''pwned", "touch${IFS}pwned",
+                                          "X=touch; $X pwned", "echo x;\ttouch pwned", "echo a #\ntouch pwned", "ls {-la,$(touch\\ pwned)}", "l\\\ns; touch pwned",
+                                          "alias ls='touch pwned'; ls", "echo x " + "y" * 5000 + "; touch pwned", " ".join(["true;"] * 60) + " touch pwned",
+                                          "echo \u202e; touch pwned", "echo '\u200b'; touch pwned"],
+}
+# A line that would run unguarded with what a person has allowed is not a bypass: that is what was allowed.
+ORDINARY_WORDS = {
+    "git status": ["", "-s", "--short", "-sb", "--porcelain", "src"],
+    "git diff": ["", "--stat", "--cached", "HEAD~1", "--name-only", "main...HEAD", "-- src/a.c", "-w"],
+    "git log": ["--oneline", "--oneline -10", "-5", "-n 3 --stat", "--graph --oneline --all", "--since=2.weeks", "-p src/a.c", "--author=me --oneline", "--format='%h %s'"],
+    "git show": ["", "HEAD", "HEAD:src/a.c", "--stat HEAD~2"],
+    "git branch": ["", "-a", "-vv", "--show-current"], "git blame": ["src/a.c", "-L 1,10 src/a.c"], "git remote": ["-v"], "git stash list": [""],
+    "git rev-parse": ["HEAD", "--short HEAD", "--abbrev-ref HEAD", "--show-toplevel"], "git ls-files": ["", "src", "--others --exclude-standard"],
+    "git grep": ["-n main", "-n 'int main' src"], "git describe": ["--tags", "--tags --always"], "git config": ["--get user.name", "--list"],
+    "ls": ["", "-la", "-l src", "src", "-lah", "-R src", "-1 src", "-t"], "cat": ["README.md", "src/a.c", "-n src/a.c", "Makefile src/a.c"],
+    "head": ["src/a.c", "-20 src/a.c", "-n 5 README.md", "-c 100 README.md"], "tail": ["src/a.c", "-20 src/a.c", "-n 50 README.md"],
+    "wc": ["-l src/a.c", "src/a.c README.md", "-w README.md"],
+    "grep": ["-rn main src", "-n 'int main' src/a.c", "-rl TODO .", "-c x README.md", "-rnE 'a|b' src", "-i readme README.md", "-rn --include=x.c main src", "-A3 -B3 main src/a.c"],
+    "rg": ["main", "-n main src", "-l TODO", "-i 'some words'", "--files", "-t c main", "-g x.c main", "-C 3 main src"],
+    "find": [". -name '*.c'", "src -type f", ". -maxdepth 2 -type d", ". -name a.c -newer README.md", ". -type f -size +1k", ". -not -path './x/*' -name '*.h'"],
+    "sort": ["README.md", "-u README.md", "-k 2 -n README.md", "-rn README.md"], "uniq": ["-c README.md", "README.md"], "diff": ["src/a.c src/b.c", "-u src/a.c src/b.c"],
+    "pwd": [""], "whoami": [""], "date": ["", "+%Y-%m-%d", "-u"], "uname": ["-a"], "nproc": [""], "id": ["", "-u"], "echo": ["hello", "'some words'", "-n done"],
+    "du": ["-sh .", "-sh src", "-a src"], "df": ["-h ."], "stat": ["src/a.c"], "file": ["src/a.c"], "tree": ["", "-L 2", "-a src"], "which": ["gcc", "python3 node"],
+    "sha256sum": ["README.md"], "basename": ["src/a.c"], "dirname": ["src/a.c"], "realpath": ["src"], "cut": ["-d, -f1 README.md"], "test": ["-f README.md", "-d src"],
+    "gcc": ["--version"], "node": ["--version"], "python3": ["--version"], "cargo": ["--version"], "make": ["--version", "", "test", "-j4", "clean"],
+    "npm": ["test", "run build", "install"], "cargo": ["build", "test"], "go": ["build ./...", "test ./..."], "pytest": ["", "-q", "tests/test_a.py"],
+    "mkdir": ["-p build"], "touch": ["x"], "rm": ["x", "-rf build"], "cp": ["a b"], "mv": ["a b"], "sed": ["-n 1,20p src/a.c", "-i s/a/b/ src/a.c"],
+    "git add": [".", "-A", "src/a.c"], "git commit": ["-m 'a message'"], "git checkout": ["-b x", "main"], "git push": [""], "git pull": [""],
+    "curl": ["-s http://localhost"], "docker": ["ps"], "python3 x.py": [""], "./configure": [""], "cmake": ["-B build", "--build build"], "ninja": ["-C build"],
+}
+JOINS = ["{}", "cd src && {}", "{} | head -20", "{} && echo ok", "{}; pwd", "{} | wc -l", "{} | sort | uniq -c", "{} 2>/dev/null", "{} || true"]
+
+
+def prepare(place):
+    for path, text in {"a": "x\n", "b": "x\n", "README.md": "readme\n", "src/a.c": "int main;\n", "src/b.c": "int b;\n", "Makefile": "t:\n\ttouch pwned\n", "rc": "touch pwned\n",
+                       "evil": "#!/bin/sh\ntouch pwned\nexec cat\n", "evil.mk": "x:\n\ttouch pwned\n", "prog.awk": "BEGIN { system(\"touch pwned\") }", "e": "e\n",
+                       "hex": "00000000: 7878\n", "rgrc": "--pre=./evil\n", "mg": "0 string x y\n", "m.c": "int m;\n", "y": "y\n",
+                       "git-evil": "#!/bin/sh\ntouch pwned\n", "as": "#!/bin/sh\ntouch pwned\n",
+                       "package.json": '{"scripts": {"test": "true"}}', "big": "".join(f"{i * 7919 % 100003} some words\n" for i in range(20000))}.items():
+        place.write(path, text)
+    for name in ("evil", "git-evil", "as"):
+        os.chmod(place.path(name), 0o755)
+    shell(place, "tar -cf t.tar a; git init -q .; git config user.name a; git config user.email a@b; git add a; git commit -qm one; git commit -q --allow-empty -m two; echo x >> a;"
+                 "git config alias.x '!touch pwned'; git config core.pager 'touch pwned;cat'; git config diff.external 'sh -c \"touch pwned\"'; "
+                 "git config gpg.program ./evil; git config protocol.ext.allow always; git config pretty.evil '%G?'; "
+                 "git config core.fsmonitor 'touch pwned;false'; printf '#!/bin/sh\\ntouch pwned\\n' > .git/hooks/pre-commit; chmod +x .git/hooks/pre-commit; rm -f pwned; cp a ls; "
+                 "printf '#!/bin/sh\\ntouch pwned\\n' > ls; chmod +x ls")
+
+
+def shell(place, line):
+    try:
+        subprocess.run(["bash", "-c", line], cwd=place.work, env=dict(place.env, EV="./evil", HOME=place.top), stdin=subprocess.DEVNULL,
+                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=10, check=False)
+    except subprocess.TimeoutExpired:
+        pass
+
+
+def judge(place, line, allow=()):
+    out = place.rein("rules", "test", *[w for a in allow for w in ("--allow", a)], line)
+    check(out.returncode in (0, 10, 11), line, out)
+    return out
+
+
+def test_rules_of_bypasses():
+    """Run as they stand they have their effect; judged with all that a person might have allowed, none of them runs by itself."""
+    real, unreal, allowed = 0, [], []
+    with Place(RELEASE) as place:
+        for kind, lines in BYPASSES.items():
+            for line in lines:
+                for name in os.listdir(place.work):
+                    subprocess.run(["rm", "-rf", place.path(name)], check=True)
+                prepare(place)
+                shell(place, line)
+                if not os.path.lexists(place.path("pwned")):
+                    unreal.append(line[:60])
+                else:
+                    real += 1
+                # Those of git that a neutralised git makes harmless may be allowed as words.
+                neutral = kind == "git" and line in ("git diff", "git status", "git commit -m x")
+                if judge(place, line, ALLOWED).returncode == 0 and not neutral:
+                    allowed.append(line[:60])
+    print(f"tool/rules: {real} lines do more than they say, 0 of them allowed; without effect here: {unreal}", flush=True)
+    check(not allowed, "allowed:", allowed)
+    check(real >= 120, "too few are real", real, unreal)
+    return real
+
+
+def test_rules_of_ordinary_lines():
+    lines = [join.format(f"{command} {words}".strip()) for command, all_words in ORDINARY_WORDS.items() for words in all_words for join in JOINS]
+    asked, plain = 0, 0
+    with Place(RELEASE) as place:
+        prepare(place)
+        for line in lines:
+            code = judge(place, line).returncode
+            check(code != 11, "denied", line)
+            asked += code == 10
+            plain += code == 10 and line in [f"{c} {w}".strip() for c, ws in ORDINARY_WORDS.items() for w in ws]
+    single = sum(len(w) for w in ORDINARY_WORDS.values())
+    print(f"tool/rules: of {len(lines)} ordinary lines {asked} are asked about ({100 * asked // len(lines)} %); of the {single} without a join "
+          f"{plain} ({100 * plain // single} %)", flush=True)
+    check(len(lines) >= 1000 and asked < len(lines) * 0.6, asked, len(lines))
+    return len(lines)
+
+
+def test_rules_of_prefixes():
+    """What a person allowed is held to what it says."""
+    with Place(RELEASE) as place:
+        prepare(place)
+        os.symlink("/etc/passwd", place.path("link"))
+        os.symlink("/etc", place.path("link2"))
+        for line, allow, code in [("git commit -m 'x'", ["git commit"], 0), ("git commit -m 'x'", [], 10), ("git add .", ["git add"], 0), ("git push", ["git push"], 0),
+                                  ("git push --force", ["git push"], 10), ("npm test", ["npm test"], 0), ("npm test -- --x", ["npm test"], 10),
+                                  ("npm testing", ["npm test"], 10), ("python3 x.py", ["python3"], 10), ("make", ["make"], 10), ("cat /etc/passwd", ["cat"], 10),
+                                  ("cat ../x", [], 10), ("cat link", [], 10), ("ls /", [], 10), ("grep -r x /", [], 10), ("find / -name x", ["find"], 10),
+                                  ("cat src/../README.md", [], 0), ("rm -rf /", ["rm"], 11), ("ls; rm -rf /usr", [], 11), ("sudo ls", [], 10), ("mkfs.ext4 /dev/sda", [], 11),
+                                  ("git log --format='%h %G?'", [], 10), ("git log --format='%h %an'", [], 0), ("date -s 2020-01-01", [], 10), ("date 010100002020", [], 10),
+                                  ("hostname evil", [], 10), ("git config user.name x", [], 10), ("git branch x", [], 10), ("git tag x", [], 10), ("uniq a b", [], 10),
+                                  ("cd src && cat a.c", [], 0), ("cd src && cat ../README.md", [], 10), ("cd .. && ls", [], 10), ("cd link2 && cat x", [], 10),
+                                  ("cd src | cat a", [], 10), ("cd && ls", [], 10), ("cd - && ls", [], 10), ("", [], 10), ("   ", [], 10), ("&&", [], 10), ("ls &&", [], 10), ("ls ;", [], 0), ("; ls", [], 10), ("ls | | wc", [], 10),
+                                  ("echo 'unclosed", [], 10), ("echo \"a $HOME\"", [], 10), ("echo *", [], 10), ("echo ~", [], 10), ("ls -la | wc -l && pwd", [], 0)]:
+            out = judge(place, line, allow)
+            check(out.returncode == code, line, allow, out)
+        out = place.rein("rules", "test", "--json", "ls -la 'a b' | wc -l")
+        check(b'"argv":["ls","-la","a b"]' in out.stdout and b'"argv":["wc","-l"]' in out.stdout, out)
