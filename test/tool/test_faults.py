@@ -1,12 +1,14 @@
 """A hostile world: each trouble is one clear sentence, a defined status, and a session that goes on afterwards."""
 import contextlib
+import ctypes
 import os
 import subprocess
+import threading
 import time
 
 from crash.scenarios import left_running
 from lib.mock import Mock, call, chunks, text
-from lib.rein import Place, Skip, check, story
+from lib.rein import RELEASE, Place, Skip, check, story
 
 
 @contextlib.contextmanager
@@ -225,6 +227,34 @@ def test_workspaces_refused():
             os.makedirs(folder, exist_ok=True)
             out = place.rein("exec", "-C", folder, "--model", model, "go")
             one_sentence(out, 2, "cannot be a workspace")
+
+
+def test_a_directory_swapped_for_a_link():
+    """While files are written into a folder it is exchanged for a link that leads out, 10,000 times and more: none ever arrives there."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    calls = "\n--\n".join("\n".join(f'call write {{"path": "d/f{n}-{i}", "content": "x"}}' for i in range(10)) for n in range(40))
+    with Place(RELEASE) as place:
+        outside = os.path.join(place.top, "outside")
+        os.mkdir(outside)
+        os.mkdir(place.path("d"))
+        os.symlink(outside, place.path("l"))
+        swaps, done = [0], threading.Event()
+
+        def swap():
+            d, link = place.path("d").encode(), place.path("l").encode()
+            while not done.is_set() or swaps[0] < 10000:
+                if libc.syscall(316, -100, d, -100, link, 2) == 0:      # renameat2, RENAME_EXCHANGE
+                    swaps[0] += 1
+        swapper = threading.Thread(target=swap)
+        swapper.start()
+        out = place.rein("exec", "--mode", "open", "--max-steps", "100", "--model", place.script(calls + "\n--\nsay done\n"), "go", timeout=120)
+        done.set()
+        swapper.join()
+        check(out.returncode == 0, out)
+        outcomes = [b["outcome"] for _, b in story(place.events(), "result")]
+        check(len(outcomes) == 400 and "ok" in outcomes and "error" in outcomes, {o: outcomes.count(o) for o in outcomes})
+        check(os.listdir(outside) == [], "it won", os.listdir(outside))
+        print(f"tool/faults: {swaps[0]} swaps, {outcomes.count('ok')} of {len(outcomes)} files written, none outside", flush=True)
 
 
 def test_modes_that_cannot_be_kept():
