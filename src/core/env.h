@@ -120,6 +120,11 @@ struct env_job {
     int64_t size;           /* bytes of output that can be read by now */
 };
 
+static inline void env_job_done(struct env_job *job)
+{
+    env_outcome_done(&job->outcome);
+}
+
 enum env_job_send { ENV_SEND_TEXT, ENV_SEND_END, ENV_SEND_KILL };
 
 struct env_ready;           /* a command whose supervisor stands ready to start it */
@@ -245,7 +250,8 @@ static inline CO int env_job_start(struct env *v, struct env_ready *ready, struc
     return v->ops->job_start(ready, job, e);
 }
 
-/* What has become of a job. `take_up`: it is this environment's from now on. A job whose supervisor is gone is ended. */
+/* What has become of a job; `job` is zero or from before, and ended with env_job_done. `take_up`: it is this environment's from now
+ * on. A job whose supervisor is gone is ended. */
 static inline CO int env_job_look(struct env *v, const char *key, bool take_up, struct env_job *job, struct err *e)
 {
     return v->ops->job_look(v, key, take_up, job, e);

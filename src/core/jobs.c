@@ -19,6 +19,8 @@ static void put_job(struct session *s, const struct job_view *j, const struct en
             js_add_int(&body, "signal", o->signo);
         js_add_int(&body, "ms", o->ms);
     }
+    if (o->moved_out)
+        js_add_text(&body, "moved_out", o->moved_out);
     buf_addc(&body, '}');
     session_put(s, EV_JOB, s->view.seq, FROM_SYSTEM, &body);
 }
@@ -34,7 +36,7 @@ CO int jobs_take_up(struct session *s)
 {
     for (size_t i = 0; i < s->view.njobs; i++) {
         const struct job_view *j = &s->view.jobs[i];
-        struct env_job job = {0};
+        cleanup(env_job_done) struct env_job job = {0};
         struct err e = {0};
         int r;
 
@@ -54,7 +56,7 @@ CO void jobs_end(struct session *s)
     fiber_shield();
     for (size_t i = 0; i < s->view.njobs; i++) {
         const struct job_view *j = &s->view.jobs[i];
-        struct env_job job = {0};
+        cleanup(env_job_done) struct env_job job = {0};
         struct err e = {0};
 
         if (!j->runs || j->stays)

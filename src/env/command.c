@@ -392,8 +392,7 @@ static CO int wait_at_terminal(struct env_ready *ready)
     return r;
 }
 
-/* What a command in a box has left that must not stay. */
-static void check_box(struct local *l, const char *key, struct env_outcome *o)
+void local_check_box(struct local *l, const char *key, struct env_outcome *o)
 {
     cleanup(buf_done) struct buf told = {0};
 
@@ -421,7 +420,7 @@ CO int local_run(struct env_ready *ready, struct env_outcome *o, struct err *e)
     }
     lost = spool_read(ready->spool, ready->key, &rep);
     *o = rep.outcome;
-    check_box(ready->local, ready->key, o);
+    local_check_box(ready->local, ready->key, o);
     if (r == -ECANCELED)
         return r;
     if (lost < 0 || (!o->ended && o->started)) {
@@ -463,7 +462,7 @@ CO int local_settle(struct env *v, const char *key, struct env_outcome *o, struc
             return r;
     }
     r = read_report(fd, key, o);
-    check_box(l, key, o);
+    local_check_box(l, key, o);
     if (r == 0 && o->ended)
         o->synced = sync_workspace(l);
     else if (r == 0)

@@ -151,9 +151,8 @@ static CO int look(int fd, const char *key, struct spool_report *rep, bool *ret_
     }
 }
 
-CO int local_job_look(struct env *v, const char *key, bool take_up, struct env_job *job, struct err *e)
+static CO int find_state(struct local *l, const char *key, bool take_up, struct env_job *job, struct err *e)
 {
-    struct local *l = local(v);
     cleanup(freep) char *path = spool_path(l, key);
     cleanup(closep) int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
     struct spool_report rep;
@@ -192,6 +191,17 @@ CO int local_job_look(struct env *v, const char *key, bool take_up, struct env_j
     }
     own(l, key, watch, NULL);
     return 0;
+}
+
+CO int local_job_look(struct env *v, const char *key, bool take_up, struct env_job *job, struct err *e)
+{
+    int r;
+
+    env_job_done(job);
+    r = find_state(local(v), key, take_up, job, e);
+    if (r == 0 && (job->state == ENV_JOB_ENDED || job->state == ENV_JOB_LOST))
+        local_check_box(local(v), key, &job->outcome);
+    return r;
 }
 
 CO int local_job_waits(struct env *v, const char *key)
@@ -263,7 +273,7 @@ CO int local_job_send(struct env *v, const char *key, enum env_job_send what, st
     if (r < 0)
         return what == ENV_SEND_KILL ? r : err_set(e, r, "the job's supervisor does not answer: %s", strerror(-r));
     for (int64_t waited = 0; what == ENV_SEND_KILL; waited += POLL_MS) {
-        r = local_job_look(v, key, false, &job, e);
+        r = find_state(local(v), key, false, &job, e);
         if (r < 0 || job.state != ENV_JOB_RUNS)
             return r;
         if (waited > BOX_GRACE_MS)

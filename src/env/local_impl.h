@@ -52,6 +52,9 @@ struct spool_report {
 };
 int spool_read(int fd, const char *key, struct spool_report *ret);
 
+/* What a command in a box, of which nothing runs any more, has left that must not stay: it is moved out, the outcome says so. */
+void local_check_box(struct local *l, const char *key, struct env_outcome *o);
+
 /* Ends what a supervisor that was killed has left of its command: what is in its session. */
 void spool_end_orphans(const struct env_outcome *o);
 

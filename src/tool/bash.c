@@ -120,8 +120,7 @@ static CO int report(struct call *c, const struct env_outcome *o, int64_t timeou
                  "with background and tty, and answer with the tool job]");
     else
         command_end(text, o);
-    if (o->moved_out)
-        buf_addf(text, "\n[moved out of the workspace, since programs outside the box would run or believe it:\n%s]", o->moved_out);
+    command_moved_out(text, o);
     add_facts(c, o);
     c->result->outcome = o->end == ENV_CANCEL ? OUT_CANCELLED
                        : o->end == ENV_EXIT && o->exit_status == 0 ? OUT_OK : OUT_ERROR;
@@ -146,7 +145,7 @@ static CO int report_job(struct call *c, const struct env_job *job)
 
 static CO int run_job(struct call *c, const struct bash *b)
 {
-    struct env_job job;
+    cleanup(env_job_done) struct env_job job = {0};
     struct err e = {0};
     int r = env_job_start(c->env, b->ready, &job, &e);
 
@@ -185,7 +184,7 @@ static CO int bash_run(struct call *c)
 /* Whether a job was started is known, and it may run: it is taken up. */
 static CO int settle_job(struct call *c)
 {
-    struct env_job job;
+    cleanup(env_job_done) struct env_job job = {0};
     struct err e = {0};
     int r = env_job_look(c->env, c->key, !c->foreign, &job, &e);
 

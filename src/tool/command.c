@@ -45,6 +45,12 @@ void command_end(struct buf *text, const struct env_outcome *o)
         buf_addf(text, "\n[%d process%s that it left running ended with it]", o->killed, o->killed == 1 ? "" : "es");
 }
 
+void command_moved_out(struct buf *text, const struct env_outcome *o)
+{
+    if (o->moved_out)
+        buf_addf(text, "\n[moved out of the workspace, since programs outside the box would run or believe it:\n%s]", o->moved_out);
+}
+
 CO int job_output(struct call *c, const char *key, int64_t from, const struct env_job *job)
 {
     struct buf *text = &c->result->text;
@@ -60,6 +66,7 @@ CO int job_output(struct call *c, const char *key, int64_t from, const struct en
         buf_adds(text, "[ended, as asked]");
     else
         command_end(text, &job->outcome);
+    command_moved_out(text, &job->outcome);
     return 0;
 }
 

@@ -59,7 +59,7 @@ static CO int list(struct call *c)
 
     for (size_t i = 0; i < c->view->njobs; i++) {
         const struct job_view *j = &c->view->jobs[i];
-        struct env_job job;
+        cleanup(env_job_done) struct env_job job = {0};
         struct err e;
         int r = env_job_look(c->env, j->key, false, &job, &e);
 
@@ -100,7 +100,7 @@ static CO int look(struct call *c)
     bool found = false;
     int asked = 0;
     int64_t size = -1;
-    struct env_job job;
+    cleanup(env_job_done) struct env_job job = {0};
     struct err e = {0};
     int r;
 
@@ -138,7 +138,7 @@ static CO int look(struct call *c)
 /* What is said of something that was sent, now or before a crash. */
 static CO int sent(struct call *c, const struct job_view *j, const char *what)
 {
-    struct env_job job;
+    cleanup(env_job_done) struct env_job job = {0};
     struct err e = {0};
     int r = env_job_look(c->env, j->key, false, &job, &e);
 
@@ -188,7 +188,7 @@ static CO int job_run(struct call *c)
 static CO int job_settle(struct call *c)
 {
     const struct job_view *j = view_job(c->view, js_str(c->planned, "job"));
-    struct env_job job;
+    cleanup(env_job_done) struct env_job job = {0};
     struct err e = {0};
     int r;
 

@@ -225,3 +225,27 @@ say done
         results = [b["text"] for _, b in story(place.events(), "result")]
         check("served" in results[1] and "kept\nkept\n" in results[2] and "\nt\n" in results[2], results)
         check(not os.path.exists("/tmp/t") or "kept" not in open("/tmp/t", encoding="utf-8").read(), "the host's /tmp")
+
+
+def test_what_a_job_leaves():
+    """It is looked at when the job is found to have ended, or was ended with its session."""
+    need_live()
+    command = "mkdir .claude; echo x > .claude/settings.json; echo ready"
+    script = f"""
+call bash {{"command": "{command}", "background": true}}
+--
+call job {{"action": "look", "wait": 5, "until": "never"}}
+--
+call bash {{"command": "sleep 0.3; mkdir -p sub/.vscode; echo x > sub/.vscode/tasks.json; sleep 1000", "background": true}}
+--
+call job {{"action": "look", "wait": 1, "until": "never"}}
+--
+say done
+"""
+    with Place(RELEASE) as place:
+        out = place.rein("exec", "--mode", "auto", "--model", place.script(script), "go", timeout=60)
+        check(out.returncode == 0, out)
+        events = place.events()
+        told = [b.get("moved_out", "") + b.get("text", "") for k, b in story(events, "result", "job")]
+        check(any(".claude" in t for t in told) and any("sub/.vscode/tasks.json" in t for t in told), told)
+        check(not os.path.exists(place.path(".claude")) and not os.path.exists(place.path("sub/.vscode/tasks.json")), os.listdir(place.work))
