@@ -264,8 +264,8 @@ static enum limit exceeded(const struct profile *p)
     return LIMITS;
 }
 
-/* Until the program has ended (true, with its status), or is to: a limit is exceeded, or the caller says so, or is gone. */
-static bool wait_for_end(const struct start *s, pid_t program, int chld, int *status)
+/* Until the program has ended, which sets its status, or is to: a limit is exceeded, or the caller says so, or is gone. */
+static void wait_for_end(const struct start *s, pid_t program, int chld, int *status)
 {
     int64_t next = now_ms() + LOOK_MS;
     bool more = false;
@@ -283,7 +283,7 @@ static bool wait_for_end(const struct start *s, pid_t program, int chld, int *st
 
             if (limit != LIMITS) {
                 say(s->talk, SAY_LIMIT, (int)limit, 0, NULL);
-                return false;
+                return;
             }
             next = now_ms() + LOOK_MS;
         }
@@ -293,10 +293,10 @@ static bool wait_for_end(const struct start *s, pid_t program, int chld, int *st
         while (now_ms() < next && (more = (dead = waitpid(-1, &st, WNOHANG)) > 0))
             if (dead == program) {
                 *status = st;
-                return true;
+                return;
             }
         if (on[1].revents)
-            return false;
+            return;
     }
 }
 
@@ -339,6 +339,25 @@ static bool move_in(const struct start *s, const char **ret_what)
     return s->hold || lock_down(p, true, ret_what);
 }
 
+/* Closes what is the caller's: the report, the link to rein, namespaces. */
+static void keep_only(const struct start *s)
+{
+    unsigned last = 3;
+
+    for (;;) {
+        int kept[] = { s->talk, s->in, s->out }, next = -1;
+
+        for (size_t i = 0; i < sizeof(kept) / sizeof(*kept); i++)
+            if (kept[i] >= (int)last && (next < 0 || kept[i] < next))
+                next = kept[i];
+        if (next < 0 || next > (int)last)
+            syscall(SYS_close_range, last, next < 0 ? ~0U : (unsigned)next - 1, 0);
+        if (next < 0)
+            return;
+        last = (unsigned)next + 1;
+    }
+}
+
 static void init(const struct start *s) __attribute__((noreturn));
 
 static void init(const struct start *s)
@@ -349,16 +368,17 @@ static void init(const struct start *s)
     pid_t program;
     char word;
 
-    setsid();                           /* where the scheduler shares by session,
-    many processes of the box do not crowd this one out */
+    setsid();                           /* where the scheduler shares by session, those of the box do not crowd this one out */
     say(s->talk, SAY_HERE, 0, 0, NULL);
     if (read(s->go, &word, 1) != 1)
         _exit(STATUS_BOX_FAILED);       /* the caller is gone, or could not map the users */
     close(s->go);
     prctl(PR_SET_PDEATHSIG, SIGKILL);   /* should it be gone just now, it is noticed at the other end of `talk` */
+    prctl(PR_SET_DUMPABLE, 0);          /* the program has the same user: it is not to trace this process, or to see its files */
     sigemptyset(&mask);
     sigaddset(&mask, SIGCHLD);
     sigprocmask(SIG_SETMASK, &mask, NULL);
+    keep_only(s);
     chld = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
     if (chld < 0 || !move_in(s, &what)) {
         say(s->talk, SAY_FAILED, errno ? errno : EINVAL, 0, what ? what : "a signal descriptor");

@@ -249,3 +249,16 @@ say done
         told = [b.get("moved_out", "") + b.get("text", "") for k, b in story(events, "result", "job")]
         check(any(".claude" in t for t in told) and any("sub/.vscode/tasks.json" in t for t in told), told)
         check(not os.path.exists(place.path(".claude")) and not os.path.exists(place.path("sub/.vscode/tasks.json")), os.listdir(place.work))
+
+
+def test_the_first_process_is_left_alone():
+    """It has the same user as the program, which can neither trace it nor get at what it has open."""
+    need_live()
+    code = ("import ctypes, os, glob\nc = ctypes.CDLL(None, use_errno=True)\nprint('trace', c.ptrace(16, 1, 0, 0), c.ptrace(0x4206, 1, 0, 0))\n"
+            "for f in ['/proc/1/mem', '/proc/1/root', '/proc/1/cwd', '/proc/1/environ', '/proc/1/maps'] + [f'/proc/1/fd/{i}' for i in range(20)]:\n"
+            "    for how in (os.O_RDONLY, os.O_WRONLY):\n        try: os.open(f, how); print('opened', f)\n        except OSError: pass\n"
+            "print('signal', [os.kill(1, n) for n in (9, 15, 19)])\nprint(os.getppid())")
+    with Place(RELEASE) as place:
+        place.write("t.py", code)
+        out, report = box(place, "python3 t.py; sleep 0.2; echo alive")
+        check(b"trace -1 -1" in out.stdout and b"opened" not in out.stdout and out.stdout.endswith(b"alive\n") and report["exit"] == 0, out, report)
