@@ -28,7 +28,7 @@ static void probe_profile(enum tier tier, const char *box, struct buf *out)
     profile_add(out, "proc", "", "");
 }
 
-/* Starts a program that does nothing in such a box. 0, or an errno and what could not be done. */
+/* Starts a program that does nothing in such a box. 0, or an errno and what could not be done; negative: it could not be tried. */
 static CO int probe(enum tier tier, const char *box, struct buf *what)
 {
     cleanup(buf_done) struct buf profile = {0};
@@ -45,18 +45,18 @@ static CO int probe(enum tier tier, const char *box, struct buf *what)
     probe_profile(tier, box, &profile);
     fd = boxing_file(&profile);
     if (fd < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-        return errno;
+        return errno ? -errno : -EIO;
     ours = pair[0];
     theirs = pair[1];
     fds[0] = (struct proc_fd){ theirs, 3 };
     fds[1] = (struct proc_fd){ fd, 4 };
-    error = -proc_spawn(&(struct proc_spec){ box, (char *const *)argv, (char *const[]){ NULL }, root, fds, 2 }, &proc, &e);
+    error = proc_spawn(&(struct proc_spec){ box, (char *const *)argv, (char *const[]){ NULL }, root, fds, 2 }, &proc, &e);
     if (error)
         return error;
     close(theirs);
     theirs = -1;
     if (fd_readable(ours, "a box to be tried", PROBE_MS) < 0 || (n = read(ours, text, sizeof(text) - 1)) <= 0)
-        return ETIMEDOUT;
+        return -ETIMEDOUT;
     text[n] = 0;
     error = atoi(text);
     if (error)
@@ -93,18 +93,25 @@ static void tell_namespaces(int error, struct buf *out)
         buf_addf(out, "a namespace cannot be made: %s", strerror(error));
 }
 
-static CO enum tier look(char **ret_why)
+/* `ret_sure`: it will be the same the next time. */
+static CO enum tier look(char **ret_why, bool *ret_sure)
 {
     cleanup(buf_done) struct buf what = {0}, why = {0};
     cleanup(freep) char *box = NULL;
     struct err e;
     int error;
 
+    *ret_sure = false;
     if (env_box_path(&box, &e) < 0) {
         *ret_why = xstrdup(e.msg);
         return TIER_NONE;
     }
     error = probe(TIER_LIVE, box, &what);
+    if (error < 0) {
+        *ret_why = xasprintf("a box could not be tried: %s", strerror(-error));
+        return TIER_NONE;
+    }
+    *ret_sure = true;
     if (error == 0) {
         *ret_why = NULL;
         return TIER_LIVE;
@@ -115,7 +122,10 @@ static CO enum tier look(char **ret_why)
         buf_addf(&why, "a view of the files cannot be built (%.*s: %s)", STR(buf_str(&what)), strerror(error));
     buf_clear(&what);
     error = probe(TIER_LANDLOCK, box, &what);
-    if (error)
+    *ret_sure = error >= 0;
+    if (error < 0)
+        buf_addf(&why, "; whether there is Landlock could not be tried: %s", strerror(-error));
+    else if (error)
         buf_addf(&why, "; and Landlock is missing (Linux 5.19, and 'landlock' among the lsm= of the kernel's command line): %s",
                  strerror(error));
     *ret_why = buf_take(&why);
@@ -129,6 +139,7 @@ CO enum tier tier_find(const char *home, bool anew, char **ret_why)
     cleanup(freep) char *key = xasprintf("%s %s %u ", REIN_VERSION, proc_boot(), getuid());
     char line[1024] = "";
     enum tier tier;
+    bool sure;
     FILE *f = anew ? NULL : fopen(path, "re");
 
     if (f && fgets(line, sizeof(line), f) && strncmp(line, key, strlen(key)) == 0) {
@@ -143,8 +154,8 @@ CO enum tier tier_find(const char *home, bool anew, char **ret_why)
     }
     if (f)
         fclose(f);
-    tier = look(ret_why);
-    f = fopen(temp, "we");
+    tier = look(ret_why, &sure);
+    f = sure ? fopen(temp, "we") : NULL;
     if (f) {
         fprintf(f, "%s%s %s\n", key, names[tier], *ret_why ? *ret_why : "");
         if (fclose(f) != 0 || rename(temp, path) < 0)

@@ -7,7 +7,7 @@ from crash import inject, sweep
 from crash.scenarios import SCENARIOS
 from lib import totals
 from lib.mock import Mock, call, chunks, text
-from lib.rein import RELEASE, Place, check
+from lib.rein import RELEASE, Place, check, need_live
 
 FULL = False
 SEED = 20261125
@@ -37,6 +37,8 @@ def recovery(name):
 
 def add(what, name):
     def test():
+        if SCENARIOS[name].get("mode") == "auto":
+            need_live()
         what(name)
     globals()[f"test_{what.__name__}_{name.replace(' ', '_')}"] = test
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 
-from lib.rein import RELEASE, Place, Skip, check, story
+from lib.rein import RELEASE, Place, check, need_live, story
 
 PROJECT = {
     "m.c": '#include <stdio.h>\n#include <stdlib.h>\nint main(int c, char **v) { char *p = malloc(8); if (c > 1) p[8] = **v; printf("hi %d\\n", c); '
@@ -45,13 +45,6 @@ WORK = [
     ("valgrind", "cc -g -o m m.c && valgrind -q ./m", "hi 1"),
     ("strace", "strace -o s -f make -B && tail -1 s", "exited with 0"),
 ]
-
-
-def need_live():
-    with Place(RELEASE) as place:
-        out = place.rein("box", "--mode", "auto", "-q", "--", "true")
-        if out.returncode == 7:
-            raise Skip("this machine gives no live box: not shown")
 
 
 def box(place, command, *more, timeout=120, env=None):
