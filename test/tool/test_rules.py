@@ -1,6 +1,7 @@
 """Rules for what may run outside the box: lines that do more than they say, each shown to do it, are never allowed by themselves; ordinary
 ones mostly are."""
 import os
+import shutil
 import subprocess
 
 from lib.rein import RELEASE, Place, check
@@ -103,8 +104,8 @@ def prepare(place):
 
 def shell(place, line):
     try:
-        subprocess.run(["bash", "-c", line], cwd=place.work, env=dict(place.env, EV="./evil", HOME=place.top), stdin=subprocess.DEVNULL,
-                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=10, check=False)
+        subprocess.run(["bash", "-c", line], cwd=place.work, env=dict(place.env, EV="./evil", HOME=place.top, FILTER_BRANCH_SQUELCH_WARNING="1"), stdin=subprocess.DEVNULL,
+                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=3, check=False)
     except subprocess.TimeoutExpired:
         pass
 
@@ -119,11 +120,13 @@ def test_rules_of_bypasses():
     """Run as they stand they have their effect; judged with all that a person might have allowed, none of them runs by itself."""
     real, unreal, allowed = 0, [], []
     with Place(RELEASE) as place:
+        prepare(place)
+        saved = os.path.join(place.top, "saved")
+        shutil.copytree(place.work, saved, symlinks=True)
         for kind, lines in BYPASSES.items():
             for line in lines:
-                for name in os.listdir(place.work):
-                    subprocess.run(["rm", "-rf", place.path(name)], check=True)
-                prepare(place)
+                shutil.rmtree(place.work)
+                shutil.copytree(saved, place.work, symlinks=True)
                 shell(place, line)
                 if not os.path.lexists(place.path("pwned")):
                     unreal.append(line[:60])
