@@ -58,9 +58,9 @@ static bool drop_rights(void)
     if (getuid() == 0)
         for (size_t i = 0; i < sizeof(kept) / sizeof(*kept); i++)
             left |= 1U << kept[i];
-    for (int cap = 0; cap < 64; cap++)
-        if (!(cap < 32 && (left & (1U << cap))) && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0 && errno != EINVAL && errno != EPERM)
-            return false;               /* EINVAL: this kernel has no such one; EPERM: there is nothing that could be dropped */
+    for (int cap = 0; cap < 64 && prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
+        if (!(cap < 32 && (left & (1U << cap))) && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0 && errno != EPERM)
+            return false;               /* EPERM: there is nothing that could be dropped */
     caps[0].permitted = caps[0].effective = left;
     if (syscall(SYS_capget, &head, (struct __user_cap_data_struct[2]){0}) < 0)
         return false;

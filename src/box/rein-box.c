@@ -590,6 +590,8 @@ static const char *supervise(struct run *r, int64_t deadline)
         if (p[2].revents)
             r->open_pipe = drain(&r->out);
         hear_box(r);
+        if (r->told)                    /* all that it started is gone; its first process has only namespaces to take down */
+            return "exit";
         if (p[1].revents) {
             ssize_t n = read(r->opt.link, &word, 1);
 
@@ -757,9 +759,10 @@ int main(int argc, char **argv)
         send(r.opt.link, "r", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
 
     reason = supervise(&r, r.opt.timeout_ms > 0 ? began + r.opt.timeout_ms : INT64_MAX);
-    if (r.box.init)
+    if (r.box.init && !r.told)
         end_box(&r);
-    r.killed += kill_all(r.pid, &r.gone, &r.status);
+    if (!r.box.init)
+        r.killed = kill_all(r.pid, &r.gone, &r.status);
     if (r.exceeded)
         reason = r.exceeded;
     while (r.open_pipe && drain(&r.out))
@@ -771,6 +774,9 @@ int main(int argc, char **argv)
            (long long)(now_ms() - began));
     if (r.opt.socket)
         unlink(r.opt.socket);
+    flock(r.opt.spool, LOCK_UN);        /* it says all that there is to say */
     send(r.opt.link, "e", 1, MSG_DONTWAIT | MSG_NOSIGNAL);      /* nobody may be there to be told */
+    if (r.box.init && !r.gone)
+        waitpid(r.box.init, NULL, 0);
     return 0;
 }
