@@ -11,7 +11,7 @@ from lib.rein import RELEASE, Place, check, need_live
 
 FULL = False
 SEED = 20261125
-SLOW = ("long", "dying stream", "jobs")     # a third of a second and more a play
+SLOW = ("long", "dying stream", "jobs", "refused")      # a third of a second and more a play
 
 
 def kill(name):
