@@ -374,7 +374,10 @@ static void init(const struct start *s)
         _exit(STATUS_BOX_FAILED);       /* the caller is gone, or could not map the users */
     close(s->go);
     prctl(PR_SET_PDEATHSIG, SIGKILL);   /* should it be gone just now, it is noticed at the other end of `talk` */
-    prctl(PR_SET_DUMPABLE, 0);          /* the program has the same user: it is not to trace this process, or to see its files */
+    /* The program has the same user: it is not to trace this process, or to see its files. Who only holds namespaces is seen by
+     * nobody in them, and rein has to open them. */
+    if (!s->hold)
+        prctl(PR_SET_DUMPABLE, 0);
     sigemptyset(&mask);
     sigaddset(&mask, SIGCHLD);
     sigprocmask(SIG_SETMASK, &mask, NULL);
