@@ -26,6 +26,9 @@ CO int agent_box(struct agent *a)
     struct boxing *box;
     struct err e = {0};
 
+    /* A fork's mode is known for certain only when its log is read. */
+    if (policy_boxes(a->set.mode ? a->set.mode : a->session->view.mode) != (a->tier != TIER_NONE))
+        return fail(STATUS_PROTECTION, "the mode at that point is another than the session's last one: say it with --mode");
     if (a->tier == TIER_NONE)
         return 0;
     box = xcalloc(1, sizeof(*box));
