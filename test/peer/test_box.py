@@ -255,3 +255,18 @@ def test_the_first_process_is_left_alone():
         place.write("t.py", code)
         out, report = box(place, "python3 t.py; sleep 0.2; echo alive")
         check(b"trace -1 -1" in out.stdout and b"opened" not in out.stdout and out.stdout.endswith(b"alive\n") and report["exit"] == 0, out, report)
+
+
+def test_a_fork_has_its_box_or_does_not_run():
+    """Also where the mode was changed once and not said again: what acts in mode auto acts in the box."""
+    need_live()
+    with Place(RELEASE) as place:
+        model = place.script('say 1\n--\nsay 2\n--\nsay 3\n--\ncall bash {"command": "echo x > $HOME/out"}\n--\nsay 5\n')
+        os.makedirs(place.env["HOME"])
+        check(place.rein("exec", "--mode", "ask", "--model", model, "go").returncode == 0)
+        check(place.rein("resume", "--last", "--mode", "auto", "more").returncode == 0)
+        check(place.rein("resume", "--last", "still more").returncode == 0)
+        out = place.rein("fork", "--last", "another way")
+        check(out.returncode == 7 and b"say it with --mode" in out.stderr, out)
+        check(place.rein("fork", place.events()[0]["session"], "--mode", "auto", "another way").returncode in (0, 2))
+        check(not os.path.exists(os.path.join(place.env["HOME"], "out")), "it ran without its box")
