@@ -71,6 +71,7 @@ def main():
     wanted = [a for a in sys.argv[1:] if not a.startswith("-")]
     tests = [t for t in collect(full) if not wanted or any(w in t[0] for w in wanted)]
     passed = failed = skipped = 0
+    failures = []
     began = time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         for name, count, trouble, took in pool.map(one, tests):
@@ -79,11 +80,15 @@ def main():
                 skipped += 1
             elif trouble:
                 failed += 1
+                failures.append(f"{name}: {' '.join(trouble.split())[:600]}")
             if trouble or took > 5 or wanted:
                 print(f"{name}: {trouble or 'ok'} ({took:.1f} s)", flush=True)
     if totals.counts:
         print("in all, without a violation: " + ", ".join(totals.lines()))
     print(f"{time.monotonic() - began:.0f} s")
+    # Again at the end, since a log that is shown in part is shown from its end.
+    for line in failures:
+        print(line)
     print(f"{passed} passed, {failed} failed, {skipped} skipped")
     return 1 if failed or not passed else 0
 

@@ -108,13 +108,14 @@ static void add_limits(struct buf *b, const struct limits *l)
     buf_done(&list);
 }
 
-static void add_settings(struct buf *b, const struct settings *set)
+/* The mode is said each time, so that the last of these events tells it to whoever reads no more of the log. */
+static void add_settings(struct buf *b, const struct session *s, const struct settings *set)
 {
     char hex[HASH_HEX];
 
     js_add_text(b, "boot", proc_boot());
     js_add_text(b, "cwd", set->cwd);
-    js_add_text(b, "mode", set->mode);
+    js_add_text(b, "mode", set->mode ? set->mode : s->view.mode);
     js_add_text(b, "model", set->model);
     js_add_text(b, "api", set->api);
     js_add_text(b, "base_url", set->base_url);
@@ -163,7 +164,7 @@ static void put_session(struct session *s, const struct settings *set, const str
     buf_addc(&body, '[');
     js_add(&body, str_of(set->cwd));
     buf_addc(&body, ']');
-    add_settings(&body, set);
+    add_settings(&body, s, set);
     buf_addc(&body, '}');
     session_put(s, EV_SESSION, 0, FROM_SYSTEM, &body);
 }
@@ -211,8 +212,6 @@ CO int session_fork(struct store *store, const struct session_row *parent, uint6
     if (s->view.seq != seq)
         return err_set(e, -ENOENT, "session %s has %llu events; it cannot be forked at event %llu", parent->id,
                        (unsigned long long)s->view.seq, (unsigned long long)seq);
-    if (!full.mode)
-        full.mode = s->view.mode;
     if (!full.base_url)
         full.base_url = s->view.base_url;
     if (!full.key_env)
@@ -284,7 +283,7 @@ void session_set(struct session *s, const struct settings *set)
     buf_addc(&body, '{');
     js_add_bool(&body, "resumed", true);
     js_add_int(&body, "epoch", (int64_t)s->view.epoch);
-    add_settings(&body, set);
+    add_settings(&body, s, set);
     buf_addc(&body, '}');
     session_put(s, EV_SET, 0, FROM_USER, &body);
     if (lost) {
@@ -398,7 +397,7 @@ CO int session_switch(struct session *s, const struct equipment *with, struct se
     js_add_text(&body, "route", why);
     if (failed)
         js_add_bool(&body, "fallback", true);
-    add_settings(&body, set);
+    add_settings(&body, s, set);
     buf_addc(&body, '}');
     session_put(s, EV_SET, s->view.seq, FROM_SYSTEM, &body);
     return 0;

@@ -78,12 +78,13 @@ def test_limits_of_a_box():
     """Each ends by itself, soon, with a word; and rein has not grown with it."""
     need_live()
     with Place(RELEASE) as place:
-        for command, end in (("f() { f | f & }; f; sleep 20", "processes"), ("python3 -c 'x = bytearray(3 << 30); input()' < /dev/zero", "memory"),
+        for command, end in (("f() { f | f & }; f; sleep 5", "processes"), ("python3 -c 'x = bytearray(3 << 30); input()' < /dev/zero", "memory"),
                              ("i=0; while :; do i=$((i+1)); head -c 1500M /dev/zero > big$i; done", "disk"),
                              # Its processes die of an error when there is no room for more: that, too, is an end.
                              ("python3 -c \"import os\nwhile os.fork() >= 0: pass\"", "processes memory exit")):
             out, report = box(place, command + " 2>/dev/null")
-            check(report["end"] in end.split(), command, report, out)
+            # Where there is no room, a shell gives up: a bomb of them may have ended itself before the next look.
+            check(report["end"] in end.split() or b"annot fork" in out.stdout + out.stderr, command, report, out)
             for name in os.listdir(place.work):
                 os.remove(place.path(name))
         out, report = box(place, "head -c 3G /dev/zero > big; ls -s big | head -c 9", "--timeout", "60")
@@ -257,7 +258,7 @@ def test_the_first_process_is_left_alone():
         check(b"trace -1 -1" in out.stdout and b"opened" not in out.stdout and out.stdout.endswith(b"alive\n") and report["exit"] == 0, out, report)
 
 
-def test_a_fork_has_its_box_or_does_not_run():
+def test_a_fork_has_its_box():
     """Also where the mode was changed once and not said again: what acts in mode auto acts in the box."""
     need_live()
     with Place(RELEASE) as place:
@@ -267,6 +268,5 @@ def test_a_fork_has_its_box_or_does_not_run():
         check(place.rein("resume", "--last", "--mode", "auto", "more").returncode == 0)
         check(place.rein("resume", "--last", "still more").returncode == 0)
         out = place.rein("fork", "--last", "another way")
-        check(out.returncode == 7 and b"say it with --mode" in out.stderr, out)
-        check(place.rein("fork", place.events()[0]["session"], "--mode", "auto", "another way").returncode in (0, 2))
+        check(out.returncode == 0 and b"5" in out.stdout, out)
         check(not os.path.exists(os.path.join(place.env["HOME"], "out")), "it ran without its box")
