@@ -472,6 +472,16 @@ static const char *allowed_by(const struct rule_command *c, const char *const *a
     return NULL;
 }
 
+/* Git does what its words say only where the repository does not make it do more. */
+static void judge_repository(struct rule_command *c, const struct place *place, bool changes)
+{
+    char why[RULES_GIT_WHY];
+
+    for (size_t i = 0; i < place->n && c->verdict == RULE_ALLOW; i++)
+        if (!rules_git_quiet(place->dirs[i], changes, why))
+            say(c, RULE_ASK, "%s", why);
+}
+
 static void judge(struct rule_command *c, const struct place *place, const char *const *allow, size_t nallow)
 {
     size_t n = 0, said = 0;
@@ -501,6 +511,8 @@ static void judge(struct rule_command *c, const struct place *place, const char 
     } else {
         say(c, RULE_ASK, "%.60s is not known to be harmless", c->argv[0]);
     }
+    if (strcmp(c->argv[0], "git") == 0 && c->verdict == RULE_ALLOW && c->argc > 1 && c->argv[1][0] != '-')
+        judge_repository(c, place, !row || (row->flags & ASKED));
 }
 
 static void places_done(struct place *p)

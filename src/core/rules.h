@@ -8,6 +8,7 @@
 #pragma once
 
 #include "base/buf.h"
+#include "core/rules_git.h"
 
 enum rule_verdict { RULE_ALLOW, RULE_ASK, RULE_DENY };
 
@@ -19,14 +20,14 @@ struct rule_command {
     size_t argc, cap;
     char join;                          /* what stands behind it: '|', 'a' for &&, 'o' for ||, 0 for ; and the end */
     enum rule_verdict verdict;
-    char why[160];                      /* a sentence */
+    char why[RULES_GIT_WHY];            /* a sentence */
 };
 
 struct rule_line {
     struct rule_command v[RULES_COMMANDS_MAX];
     size_t n;
     enum rule_verdict verdict;          /* of the whole: the strictest */
-    char why[160];
+    char why[RULES_GIT_WHY];
 };
 
 /* Judges a line as it would run in the directory `root`, an absolute path without links. `allow`: prefixes, words with blanks
