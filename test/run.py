@@ -63,7 +63,7 @@ def one(test):
         return name, 0, "skipped: " + str(e), time.monotonic() - began
     except Exception as e:  # pylint: disable=broad-except
         detail = str(e) if isinstance(e, AssertionError) and str(e) else traceback.format_exc()
-        return name, 0, "FAILED: " + detail, time.monotonic() - began
+        return name, 0, "FAILED: " + detail[:4000], time.monotonic() - began
 
 
 def main():

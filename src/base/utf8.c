@@ -163,6 +163,23 @@ int utf8_add_printable(struct buf *b, struct str s)
     return buf_err(b);
 }
 
+int utf8_add_escaped(struct buf *b, struct str s)
+{
+    for (size_t at = 0; at < s.n;) {
+        size_t len = utf8_seq(s.p + at, s.n - at);
+        uint32_t c = len ? decode(s.p + at, len) : (unsigned char)s.p[at];
+
+        if (!len)
+            buf_addf(b, "\\x%02x", c);
+        else if (is_hidden(c))
+            buf_addf(b, "\\u{%x}", c);
+        else
+            buf_add(b, s.p + at, len);
+        at += len ? len : 1;
+    }
+    return buf_err(b);
+}
+
 size_t utf8_align(struct str s, size_t at)
 {
     for (int i = 0; i < 3 && at < s.n && ((unsigned char)s.p[at] & 0xc0) == 0x80; i++)

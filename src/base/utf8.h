@@ -16,6 +16,9 @@ int utf8_add_clean(struct buf *b, struct str s);
  * but for newline and tab, bidirectional marks, zero-width characters, fillers, tags, selectors) becomes a dot. */
 int utf8_add_printable(struct buf *b, struct str s);
 
+/* The same for a person who has to decide: all that is not seen is written out, as \u{202e}, and what is ill-formed as \xff. */
+int utf8_add_escaped(struct buf *b, struct str s);
+
 /* The longest prefix of at most n bytes that does not end inside a sequence. */
 size_t utf8_cut(struct str s, size_t n);
 

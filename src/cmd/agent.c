@@ -104,7 +104,11 @@ int agent_main(struct invocation *in, CO int (*fn)(struct agent *a))
 
 CO int agent_store(struct agent *a, enum store_mode mode, struct err *e)
 {
-    return store_open(a->home, mode, &a->store, e);
+    int r = store_open(a->home, mode, &a->store, e);
+
+    if (r == 0)
+        ledger_init(&a->ledger, a->store);
+    return r;
 }
 
 CO int agent_find(struct agent *a, enum store_mode mode, const char *arg, struct session_row *ret)
@@ -656,7 +660,6 @@ CO int agent_drive(struct agent *a)
     const struct view *v = &a->session->view;
     int r, status;
 
-    ledger_init(&a->ledger, a->store);
     if (a->provider->needs_url) {
         quota_name(a->base_url, a->model.key, a->quota);
         a->session->with.quota = a->quota;

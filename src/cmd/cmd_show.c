@@ -149,7 +149,7 @@ static int show_event(void *arg, struct event *ev, struct err *e)
         buf_addf(&t->out, "%s (erased)\n", kind_name(ev->kind));
     } else {
         r = js_parse(ev->body, &b, e);
-        if (r == 0)
+        if (r == 0 && strcmp(t->id, LEDGER_ID) != 0)
             r = view_fold(&t->view, ev, b, e);
         if (r < 0)
             return r;

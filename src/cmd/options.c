@@ -41,8 +41,8 @@ static const struct row rows[] = {
     { "cert-key",      0,   TEXT,   AT(cert_key),      "FILE",  "and its key" },
     { "dir",           'C', TEXT,   AT(dir),           "DIR",   "work in this directory" },
     { "decide",        0,   LIST,   AT(decide),        "CALL|all=WORD", "for a call in doubt: done, retry, skip or abort" },
-    { "answer",        0,   LIST,   AT(answer),        "CALL|all=WORD", "for a call that waits: yes or no to an approval, words "
-        "or a number to a question" },
+    { "answer",        0,   LIST,   AT(answer),        "CALL|all=WORD", "for a call that waits: yes, no, or yes to all like it "
+        "in this session or always; to a question words, or a number" },
     { "tier",          0,   TEXT,   AT(tier),          "NAME",
       "box: no better one than live or landlock, though the machine may have it" },
     { "report",        0,   TEXT,   AT(report),        "FILE",  "box: write what happened to a file instead of stderr" },

@@ -128,6 +128,17 @@ static void print_question(const char *name, const json_t *args)
     }
 }
 
+/* All that a person has to know before a yes: the reason, and the whole of the call. */
+static void print_asked(const struct call_view *c, const json_t *args)
+{
+    cleanup(buf_done) struct buf words = {0};
+
+    if (c->why)
+        print_lines(c->why);
+    call_words(args, &words);
+    print_lines(words.n ? words.p : c->args);
+}
+
 /* Lists what waits for a person, and how to answer. */
 void print_waiting(struct agent *a)
 {
@@ -154,6 +165,8 @@ void print_waiting(struct agent *a)
         call_title(tool_find(str_of(c->name)), c->name, args, &title);
         fprintf(stderr, "rein: call %s %s: %s\n", call_name(c, name),
                 c->state == CALL_ASKED ? "waits for approval" : "is in doubt", title.p);
+        if (c->state == CALL_ASKED)
+            print_asked(c, args);
         if (c->state == CALL_UNKNOWN && c->doubt)
             print_lines(c->doubt);
     }
@@ -162,7 +175,8 @@ void print_waiting(struct agent *a)
             fprintf(stderr, "rein: job %s goes on%s\n", v->jobs[i].id,
                     v->jobs[i].stays ? "" : ", for an hour at most unless the session does");
     if (asked)
-        fprintf(stderr, "rein: answer with: rein resume %s --answer CALL=yes or =no (or all=yes)\n", id);
+        fprintf(stderr, "rein: answer with: rein resume %s --answer CALL=yes or =no (or all=yes); =session or =always allows "
+                "what is like it, too\n", id);
     if (question)
         fprintf(stderr, "rein: answer with: rein resume %s --answer CALL=WORDS, or the number of a choice\n", id);
     if (doubt)

@@ -159,7 +159,7 @@ static void put_ask(struct session *s, const struct call_view *cv, const char *k
 {
     cleanup(buf_done) struct buf title = {0};
     struct buf body = {0};
-    char name[CALL_NAME_MAX];
+    char name[CALL_NAME_MAX], hex[HASH_HEX];
 
     call_title(tool_of(s, cv), cv->name, args, &title);
     buf_addc(&body, '{');
@@ -167,6 +167,8 @@ static void put_ask(struct session *s, const struct call_view *cv, const char *k
     js_add_text(&body, "kind", kind);
     js_add_str(&body, "about", buf_str(&title));
     js_add_text(&body, "why", why);
+    if (!known)
+        js_add_text(&body, "hash", call_hash(tool_of(s, cv), args, hex));
     if (known) {
         js_add_raw(&body, "known", buf_str(known));
         buf_addc(&body, '}');
@@ -222,44 +224,57 @@ static void put_question(struct session *s, const struct call_view *cv, const js
     session_put(s, EV_ASK, cv->answer_seq, FROM_TOOL, &body);
 }
 
-/* Whether a call has to wait for a person. */
-static bool waits(struct session *s, const struct call_view *cv, const struct tool *tool, const json_t *args, const char **ret_why)
+/* A person's word is for what was asked, and not for what the same words may mean by now. */
+static bool is_allowed(const struct call_view *cv, const struct tool *tool, const json_t *args)
 {
-    if (tool->asks)
-        return !cv->said;
-    return !cv->allowed && policy_check(&s->view, tool_effect(tool, args), ret_why) == POLICY_ASK;
+    char hex[HASH_HEX];
+
+    return cv->allowed && (!cv->hash || strcmp(cv->hash, call_hash(tool, args, hex)) == 0);
 }
 
-/* Closes a call that the mode refuses without asking anybody. */
-static bool refused(struct session *s, const struct call_view *cv, const struct tool *tool, const json_t *args)
+/* What is to become of a call. */
+static CO int judge(struct session *s, const struct call_view *cv, const struct tool *tool, const json_t *args, struct ruling *ret,
+                    struct err *e)
 {
-    cleanup(freep) char *text = NULL;
-    const char *why;
+    *ret = (struct ruling){ .verdict = POLICY_ALLOW, .why = "a person allowed it" };
+    if (tool->asks)
+        ret->verdict = cv->said ? POLICY_ALLOW : POLICY_ASK;
+    else if (!is_allowed(cv, tool, args))
+        return policy_judge(s, tool, args, ret, e);
+    return 0;
+}
 
-    if (tool->asks || cv->allowed || policy_check(&s->view, tool_effect(tool, args), &why) != POLICY_DENY)
-        return false;
-    text = xasprintf("Denied: %s.", why);
+/* Closes a call that is refused without asking anybody. */
+static void refuse(struct session *s, const struct call_view *cv, const struct ruling *ruling)
+{
+    cleanup(freep) char *text = xasprintf("Denied: %s.", ruling->why);
+
     put_simple(s, cv, OUT_DENIED, text);
-    return true;
 }
 
 /* Asks about every call of the answer that has to be asked about, so that a person can answer them together. */
-static void ask_all(struct session *s)
+static CO int ask_all(struct session *s, struct err *e)
 {
-    for (size_t i = 0; i < s->view.ncalls; i++) {
+    int r = 0;
+
+    for (size_t i = 0; i < s->view.ncalls && r == 0; i++) {
         struct call_view *cv = &s->view.calls[i];
         cleanup(json_unrefp) json_t *args = NULL;
         cleanup(buf_done) struct buf mended = {0};
         const struct tool *tool;
-        const char *why;
+        struct ruling ruling;
 
-        if (cv->state != CALL_NEW || cv->allowed || !understand(s, cv, &tool, &args, &mended) || !waits(s, cv, tool, args, &why))
+        if (cv->state != CALL_NEW || !understand(s, cv, &tool, &args, &mended))
+            continue;
+        r = judge(s, cv, tool, args, &ruling, e);
+        if (r < 0 || ruling.verdict != POLICY_ASK)
             continue;
         if (tool->asks)
             put_question(s, cv, args);
         else
-            put_ask(s, cv, "approve", args, why, NULL);
+            put_ask(s, cv, "approve", args, ruling.why, NULL);
     }
+    return r;
 }
 
 static void put_intent(struct running *run, const char *by)
@@ -365,7 +380,7 @@ CO int calls_run(struct session *s, struct err *e)
         const struct tool *tool;
         cleanup(buf_done) struct buf mended = {0};
         json_t *args;
-        const char *why = "a person allowed it";
+        struct ruling ruling;
         enum effect effect;
         bool started;
 
@@ -380,14 +395,15 @@ CO int calls_run(struct session *s, struct err *e)
         if (!understand(s, cv, &tool, &args, &mended))
             continue;
         effect = tool_effect(tool, args);
-        if (refused(s, cv, tool, args)) {
+        r = judge(s, cv, tool, args, &ruling, e);
+        if (r == 0 && ruling.verdict == POLICY_DENY)
+            refuse(s, cv, &ruling);
+        else if (r == 0 && ruling.verdict == POLICY_ASK && n == 0)
+            r = ask_all(s, e);
+        if (r < 0 || ruling.verdict != POLICY_ALLOW) {
             json_decref(args);
-            continue;
-        }
-        if (waits(s, cv, tool, args, &why)) {
-            json_decref(args);
-            if (n == 0)
-                ask_all(s);
+            if (ruling.verdict == POLICY_DENY)
+                continue;
             break;
         }
         if (n && effect != EFFECT_PURE) {
@@ -395,7 +411,8 @@ CO int calls_run(struct session *s, struct err *e)
             break;
         }
         runs[n] = running_new(s, cv, tool, args, &mended);
-        r = start(runs[n], why, &started);
+        runs[n]->call.plain = ruling.plain;
+        r = start(runs[n], ruling.why, &started);
         if (r < 0 || !started) {
             running_free(runs[n]);
             continue;

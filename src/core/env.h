@@ -71,6 +71,9 @@ struct env_command {
     bool job;               /* goes on when rein ends, for another rein to take up; read with env_job, not env_run */
     bool stay;              /* a job: also when nobody takes it up */
     bool tty;               /* it has a terminal of its own */
+    bool plain;             /* its words mean what they say: no variables are taken over, PATH has nothing of the workspace,
+                               git runs neither hooks nor monitors */
+    const char *dir;        /* then: where it begins, or NULL */
     bool keep_shell;        /* directory and variables in which it ends are kept under its key */
     const char *shell;      /* the key of a command whose directory and variables it begins with, or NULL */
     int64_t timeout_ms;
@@ -96,6 +99,7 @@ struct env_outcome {
     int64_t head, tail;     /* bytes kept from the beginning and from the end; total - head - tail are lost */
     bool synced;            /* what it wrote is on disk; false: a power failure may still take some of it back */
     bool shell_kept;        /* directory and variables can be had again */
+    char *shell_dir;        /* that directory; owned; NULL: not known */
     int killed;             /* processes it left behind, ended with it */
     char *moved_out;        /* files that it made and its box must not leave, one a line; owned; NULL: none */
     int64_t ms;
@@ -104,7 +108,8 @@ struct env_outcome {
 static inline void env_outcome_done(struct env_outcome *o)
 {
     free(o->moved_out);
-    o->moved_out = NULL;
+    free(o->shell_dir);
+    o->moved_out = o->shell_dir = NULL;
 }
 
 enum env_job_state {

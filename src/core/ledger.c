@@ -55,6 +55,7 @@ void ledger_done(struct ledger *l)
     }
     free(l->accounts);
     free(l->quotas);
+    grants_done(&l->grants);
     if (l->log.store)
         log_done(&l->log);
     *l = (struct ledger){0};
@@ -168,6 +169,7 @@ static void fold_snapshot(struct ledger *l, uint64_t seq, const json_t *b)
             a->reserved += js_int(entry, "reserve", 0);
         }
     }
+    grants_read(&l->grants, json_object_get(b, "grants"));
 }
 
 static int fold(void *arg, struct event *ev, struct err *e)
@@ -180,6 +182,8 @@ static int fold(void *arg, struct event *ev, struct err *e)
         fold_quota(l, ev, b);
     else if (r == 0 && ev->kind == EV_BUDGET)
         fold_budget(l, b);
+    else if (r == 0 && ev->kind == EV_GRANT)
+        grants_fold(&l->grants, ev->seq, ev->time, b);
     else if (r == 0 && ev->kind == EV_SNAPSHOT)
         fold_snapshot(l, ev->seq, b);
     return r;
@@ -261,6 +265,8 @@ static CO void put_snapshot(struct ledger *l)
     add_quotas(l, &body);
     buf_adds(&body, "],\"budgets\":[");
     add_accounts(l, &body);
+    buf_adds(&body, "],\"grants\":[");
+    grants_add_json(&l->grants, clock_even(), &body);
     buf_adds(&body, "]}");
     if (buf_err(&body) == 0 && log_contend(&l->log, EV_SNAPSHOT, FROM_SYSTEM, &body, fold, l, &ignored) == 0)
         l->snapshot = l->log.next_seq - 1;
@@ -430,6 +436,59 @@ CO int ledger_settle(struct ledger *l, const char *budget, const char *entry, in
         js_add_int(&body, "spent", cost);
         buf_addc(&body, '}');
         r = put(l, EV_BUDGET, &body, e);
+    } while (r == -EAGAIN);
+    return r;
+}
+
+CO int ledger_approve(struct ledger *l, struct grant *g, const char *by, const char *hash, struct err *e)
+{
+    int r;
+
+    do {
+        struct buf body = {0};
+
+        r = ledger_read(l, e);
+        if (r < 0)
+            return r;
+        buf_addc(&body, '{');
+        if (g) {
+            js_add_text(&body, "kind", grant_kind_name(g->kind));
+            js_add_text(&body, "what", g->what);
+            js_add_text(&body, "root", g->root);
+            js_add_text(&body, "session", g->session);
+            js_add_int(&body, "until", g->until);
+        } else {
+            js_add_bool(&body, "once", true);
+        }
+        js_add_text(&body, "by", by);
+        js_add_text(&body, "hash", hash);
+        buf_addc(&body, '}');
+        r = put(l, EV_GRANT, &body, e);
+    } while (r == -EAGAIN);
+    if (r == 0 && g)
+        g->id = l->grants.v[l->grants.n - 1].id;
+    return r;
+}
+
+CO int ledger_revoke(struct ledger *l, uint64_t id, struct err *e)
+{
+    int r;
+
+    do {
+        struct buf body = {0};
+        bool known = false;
+
+        r = ledger_read(l, e);
+        for (size_t i = 0; r == 0 && i < l->grants.n; i++)
+            known = known || l->grants.v[i].id == id;
+        if (r == 0 && !known)
+            return err_set(e, -ENOENT, "there is no grant %llu; `rein grants` lists them", (unsigned long long)id);
+        if (r < 0)
+            return r;
+        buf_addc(&body, '{');
+        js_add_int(&body, "revoke", (int64_t)id);
+        buf_addc(&body, '}');
+        r = put(l, EV_GRANT, &body, e);
     } while (r == -EAGAIN);
     return r;
 }

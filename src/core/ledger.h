@@ -5,13 +5,15 @@
  *             {quota, next, session}                       a session uses that key; when the next one may
  *     budget  {budget, entry, reserve}                     set aside from a shared budget, before a request leaves
  *             {budget, entry, spent}                       what it did cost
- *     snapshot {quotas, budgets}                           all of that so far: reading begins at the last one
+ *     grant   what a person allowed, or took back: grants.h
+ *     snapshot {quotas, budgets, grants}                   all of that so far: reading begins at the last one
  *
  * A refusal pauses the key, not the request. From then on requests with it leave one by one, `pace` apart; a new refusal doubles
  * the pace, and every five seconds without one halve it, until nobody has to wait for a turn any more. What is set aside and never
  * accounted for, since its rein was killed, stays spent. */
 #pragma once
 
+#include "core/grants.h"
 #include "core/log.h"
 
 struct ledger {
@@ -20,6 +22,7 @@ struct ledger {
     size_t nquotas, quotas_cap;
     struct account *accounts;
     size_t naccounts, accounts_cap;
+    struct grants grants;
     bool begun;                     /* it has been read from its last snapshot on */
     uint64_t snapshot;              /* seq of that one, 0: there is none */
 };
@@ -56,3 +59,10 @@ CO int ledger_strike(struct ledger *l, const char *quota, const char *session, b
 CO int ledger_reserve(struct ledger *l, const char *budget, int64_t cap, const char *entry, int64_t cost, int64_t patience_ms,
                       struct err *e);
 CO int ledger_settle(struct ledger *l, const char *budget, const char *entry, int64_t cost, struct err *e);
+
+/* A person's word on a call, which `by` names (SESSION:CALL), and whose tool and arguments have that hash. `g`: it is for more than
+ * this one, and g->id is its number then; NULL: for this one. */
+CO int ledger_approve(struct ledger *l, struct grant *g, const char *by, const char *hash, struct err *e);
+
+/* Takes a grant back. -ENOENT: there is none of that number. */
+CO int ledger_revoke(struct ledger *l, uint64_t id, struct err *e);

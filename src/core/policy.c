@@ -1,24 +1,188 @@
 #include "core/policy.h"
 
-enum verdict policy_check(const struct view *v, enum effect effect, const char **ret_why)
-{
-    if (effect == EFFECT_PURE) {
-        *ret_why = "it only reads";
-        return POLICY_ALLOW;
-    }
-    if (v->mode && strcmp(v->mode, "open") == 0) {
-        *ret_why = "mode open allows everything";
-        return POLICY_ALLOW;
-    }
-    if (policy_boxes(v->mode)) {
-        /* What is repeated with the same key is what leaves the machine. */
-        bool leaves = effect == EFFECT_KEYED;
+#include "base/clock.h"
+#include "base/path.h"
+#include "core/session.h"
 
-        *ret_why = leaves ? "mode auto: nothing leaves this machine, and nobody is there to be asked" : "the box holds it";
-        return leaves ? POLICY_DENY : POLICY_ALLOW;
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+static void rule(struct ruling *r, enum verdict verdict, const char *fmt, ...) printf_fmt(3, 4);
+
+static void rule(struct ruling *r, enum verdict verdict, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(r->why, sizeof(r->why), fmt, ap);
+    va_end(ap);
+    r->verdict = verdict;
+}
+
+/* The grants of one kind that hold here; the texts are the ledger's. */
+static size_t held(const struct session *s, enum grant_kind kind, const char **ret, size_t max)
+{
+    const struct grants *g = &s->with.ledger->grants;
+    int64_t now = clock_even();
+    size_t n = 0;
+
+    for (size_t i = 0; i < g->n && n < max; i++)
+        if (grant_holds(&g->v[i], kind, s->view.cwd, s->log.row.id, now))
+            ret[n++] = g->v[i].what;
+    return n;
+}
+
+#define HELD_MAX 256
+
+/* A command is read before it is run: what is known to be harmless needs no word. */
+static void judge_line(const struct session *s, struct str line, struct rule_line *ret)
+{
+    const char *allow[HELD_MAX];
+    size_t n = held(s, GRANT_RUN, allow, HELD_MAX);
+
+    rules_judge(s->view.cwd, s->view.shell_dir ? s->view.shell_dir : s->view.cwd, line, allow, n, ret);
+}
+
+static void rule_line(const struct session *s, struct str line, struct ruling *ret)
+{
+    cleanup(rules_done) struct rule_line l = {0};
+    static const enum verdict verdicts[] = { [RULE_ALLOW] = POLICY_ALLOW, [RULE_ASK] = POLICY_ASK, [RULE_DENY] = POLICY_DENY };
+
+    judge_line(s, line, &l);
+    rule(ret, verdicts[l.verdict], "mode ask: %s", l.why);
+    ret->plain = l.verdict == RULE_ALLOW;
+}
+
+/* The file itself, and not one that a link leads to. */
+static bool is_itself(const char *path)
+{
+    cleanup(freep) char *at = xstrdup(path), *real = NULL;
+    char *slash;
+
+    while (!(real = realpath(at, NULL))) {
+        slash = strrchr(at, '/');
+        if (errno != ENOENT || !slash || slash == at)
+            return false;
+        *slash = 0;
     }
-    *ret_why = "mode ask: it changes something";
-    return POLICY_ASK;
+    return strcmp(real, at) == 0;
+}
+
+/* What a call needs leave for, and whether it was given. */
+struct needing {
+    struct session *s;
+    enum grant_kind kind;
+    const char *held[HELD_MAX];
+    size_t nheld;
+    struct grants *want;            /* NULL: it is only looked whether all are held */
+    size_t n, missing;
+};
+
+static void need(void *arg, struct str what)
+{
+    struct needing *w = arg;
+    cleanup(freep) char *text = w->kind == GRANT_WRITE ? path_resolve(w->s->view.cwd, what) : str_dup(what);
+    bool has = false;
+
+    for (size_t i = 0; i < w->nheld; i++)
+        has = has || strcmp(w->held[i], text) == 0;
+    has = has && (w->kind != GRANT_WRITE || is_itself(text));
+    w->n++;
+    w->missing += !has;
+    if (has || !w->want)
+        return;
+    GROW(w->want->v, w->want->n, w->want->cap);
+    w->want->v[w->want->n++] = (struct grant){ .kind = w->kind, .what = TAKE(text) };
+}
+
+/* True: it was given for all that the call needs. */
+static bool look(struct session *s, const struct tool *tool, const json_t *args, struct needing *w)
+{
+    w->s = s;
+    w->kind = tool->grant;
+    w->nheld = held(s, w->kind, w->held, HELD_MAX);
+    if (tool->needs)
+        tool->needs(args, need, w);
+    return w->n && !w->missing;
+}
+
+CO int policy_judge(struct session *s, const struct tool *tool, const json_t *args, struct ruling *ret, struct err *e)
+{
+    enum effect effect = tool_effect(tool, args);
+    struct needing w = {0};
+    int r;
+
+    *ret = (struct ruling){0};
+    if (effect == EFFECT_PURE) {
+        rule(ret, POLICY_ALLOW, "it only reads");
+        return 0;
+    }
+    if (s->view.mode && strcmp(s->view.mode, "open") == 0) {
+        rule(ret, POLICY_ALLOW, "mode open allows everything");
+        return 0;
+    }
+    if (policy_boxes(s->view.mode)) {
+        /* What is repeated with the same key is what leaves the machine. */
+        if (effect == EFFECT_KEYED)
+            rule(ret, POLICY_DENY, "mode auto: nothing leaves this machine, and nobody is there to be asked");
+        else
+            rule(ret, POLICY_ALLOW, "the box holds it");
+        return 0;
+    }
+    r = ledger_read(s->with.ledger, e);     /* what was allowed may have been taken back */
+    if (r < 0)
+        return r;
+    if (tool->grant == GRANT_RUN && effect == EFFECT_OPAQUE)
+        rule_line(s, js_str(args, "command"), ret);
+    else if (look(s, tool, args, &w))
+        rule(ret, POLICY_ALLOW, "mode ask: a person allowed it before");
+    else
+        rule(ret, POLICY_ASK, "mode ask: it changes something");
+    return 0;
+}
+
+/* The words by which a command could be allowed: those of its row, or all of it. */
+static void add_prefix(const struct rule_command *c, struct grants *ret)
+{
+    const char *row = rules_row(c);
+    struct buf words = {0};
+
+    buf_adds(&words, row ? row : "");
+    for (size_t i = 0; i < c->argc && !row; i++)
+        buf_addf(&words, "%s%s", i ? " " : "", c->argv[i]);
+    GROW(ret->v, ret->n, ret->cap);
+    ret->v[ret->n++] = (struct grant){ .kind = GRANT_RUN, .what = buf_take(&words) };
+}
+
+static int grants_of_line(struct session *s, struct str line, struct grants *ret, struct err *e)
+{
+    cleanup(rules_done) struct rule_line l = {0}, again = {0};
+    const char *allow[HELD_MAX];
+    size_t n;
+
+    judge_line(s, line, &l);
+    for (size_t i = 0; i < l.n; i++)
+        if (l.v[i].verdict == RULE_ASK)
+            add_prefix(&l.v[i], ret);
+    n = held(s, GRANT_RUN, allow, HELD_MAX);
+    for (size_t i = 0; i < ret->n && n < HELD_MAX; i++)
+        allow[n++] = ret->v[i].what;
+    rules_judge(s->view.cwd, s->view.shell_dir ? s->view.shell_dir : s->view.cwd, line, allow, n, &again);
+    if (again.verdict != RULE_ALLOW)
+        return err_set(e, -EINVAL, "a command like this is asked about each time (%s): answer yes or no", again.why);
+    return 0;
+}
+
+int policy_grants(struct session *s, const struct tool *tool, const json_t *args, struct grants *ret, struct err *e)
+{
+    struct needing w = { .want = ret };
+
+    if (tool->grant == GRANT_RUN && tool_effect(tool, args) == EFFECT_OPAQUE)
+        return grants_of_line(s, js_str(args, "command"), ret, e);
+    if (!tool->needs || (look(s, tool, args, &w), !w.n))
+        return err_set(e, -EINVAL, "what %s does is asked about each time: answer yes or no", tool->name);
+    return 0;
 }
 
 bool policy_boxes(const char *mode)

@@ -1,12 +1,26 @@
 /* policy.h - what may run, what is asked. What is possible is the box's business, not this file's. */
 #pragma once
 
+#include "core/grants.h"
+#include "core/rules.h"
 #include "core/tool.h"
+
+struct session;
 
 enum verdict { POLICY_ALLOW, POLICY_ASK, POLICY_DENY };
 
-/* `ret_why` is a constant sentence for the log, for the person who is asked, and for the model that is refused. */
-enum verdict policy_check(const struct view *v, enum effect effect, const char **ret_why);
+struct ruling {
+    enum verdict verdict;
+    bool plain;                     /* it was allowed for what its words are: nothing may give them another meaning */
+    char why[RULES_GIT_WHY + 40];   /* a sentence for the log, for the person who is asked, and for the model that is refused */
+};
+
+/* Judges a call by the session's mode, the rules for commands, and what the user has allowed so far. */
+CO int policy_judge(struct session *s, const struct tool *tool, const json_t *args, struct ruling *ret, struct err *e);
+
+/* What would have to be allowed, so that a call like this one is not asked about any more. -EINVAL says why it always is. The
+ * grants' texts are the caller's; root, session and times are not filled in. */
+int policy_grants(struct session *s, const struct tool *tool, const json_t *args, struct grants *ret, struct err *e);
 
 /* 0, or -EINVAL for a word that is no mode, or -ENOTSUP for a mode that promises a protection this rein cannot give. */
 int policy_mode(const char *mode, struct err *e);

@@ -464,6 +464,14 @@ static const struct row *row_of(const struct rule_command *c, size_t *ret_n)
     return best;
 }
 
+const char *rules_row(const struct rule_command *c)
+{
+    size_t n;
+    const struct row *row = row_of(c, &n);
+
+    return row ? row->words : NULL;
+}
+
 static const char *allowed_by(const struct rule_command *c, const char *const *allow, size_t nallow, size_t *ret_n)
 {
     for (size_t i = 0; i < nallow; i++)
@@ -536,15 +544,17 @@ static void judge_cd(struct rule_line *l, size_t i, struct place *p)
     p->n++;
 }
 
-void rules_judge(const char *root, struct str line, const char *const *allow, size_t nallow, struct rule_line *ret)
+void rules_judge(const char *root, const char *from, struct str line, const char *const *allow, size_t nallow,
+                 struct rule_line *ret)
 {
-    struct place place = { .root = root, .dirs = { xstrdup(root) }, .n = 1 };
+    struct place place = { .root = root, .dirs = { xstrdup(from) }, .n = 1 };
     const char *why = "it holds a zero byte";
 
     *ret = (struct rule_line){0};
     while (line.n && (line.p[line.n - 1] == '\n' || line.p[line.n - 1] == ' '))
         line.n--;
-    if (memchr(line.p ? line.p : "", 0, line.n) || !read_line(line, ret, &why)) {
+    if (memchr(line.p ? line.p : "", 0, line.n) || !read_line(line, ret, &why) ||
+        (why = "the shell is not in the workspace", !is_inside_from(root, "/", from))) {
         ret->verdict = RULE_ASK;
         snprintf(ret->why, sizeof(ret->why), "%s", why);
         for (size_t i = 0; i < ret->n; i++)

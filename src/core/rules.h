@@ -30,7 +30,11 @@ struct rule_line {
     char why[RULES_GIT_WHY];
 };
 
-/* Judges a line as it would run in the directory `root`, an absolute path without links. `allow`: prefixes, words with blanks
- * between. */
-void rules_judge(const char *root, struct str line, const char *const *allow, size_t nallow, struct rule_line *ret);
+/* Judges a line as it would run in the directory `from` of the workspace `root`, absolute paths without links. `allow`: prefixes,
+ * words with blanks between. */
+void rules_judge(const char *root, const char *from, struct str line, const char *const *allow, size_t nallow,
+                 struct rule_line *ret);
+/* The words of the row that a command would have to be allowed by, or NULL: it has none. */
+const char *rules_row(const struct rule_command *c);
+
 void rules_done(struct rule_line *l);

@@ -315,6 +315,8 @@ static void reply_one(struct session *s, const struct call_view *c, struct str a
     buf_addc(&body, '{');
     js_add_text(&body, "call", call_name(c, name));
     js_add_str(&body, "answer", answer);
+    if (c->state == CALL_ASKED)
+        js_add_text(&body, "hash", c->hash);
     buf_addc(&body, '}');
     session_put(s, EV_REPLY, c->ask_seq, FROM_USER, &body);
 }

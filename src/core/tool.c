@@ -93,6 +93,37 @@ bool call_text(struct call *c, const char *name, struct str *ret)
     return true;
 }
 
+const char *call_hash(const struct tool *tool, const json_t *args, char ret[HASH_HEX])
+{
+    cleanup(freep) char *text = json_dumps(args, JSON_SORT_KEYS | JSON_COMPACT);
+    struct hashing h;
+    struct hash hash;
+
+    hashing_init(&h);
+    hashing_add(&h, tool ? tool->name : "", tool ? strlen(tool->name) + 1 : 1);
+    if (text)
+        hashing_add(&h, text, strlen(text));
+    hash = hashing_end(&h);
+    return hash_hex(&hash, ret);
+}
+
+void call_words(const json_t *args, struct buf *out)
+{
+    const char *key;
+    json_t *value;
+
+    json_object_foreach((json_t *)args, key, value) {
+        cleanup(freep) char *dump = json_is_string(value) ? NULL : json_dumps(value, JSON_ENCODE_ANY);
+        struct str text = dump ? str_of(dump) : js_str(args, key);
+
+        utf8_add_escaped(out, str_of(key));
+        buf_adds(out, memchr(text.p ? text.p : "", '\n', text.n) ? ":\n" : ": ");
+        utf8_add_escaped(out, text);
+        if (!text.n || text.p[text.n - 1] != '\n')
+            buf_addc(out, '\n');
+    }
+}
+
 void call_title(const struct tool *tool, const char *name, const json_t *args, struct buf *out)
 {
     cleanup(freep) char *list = xstrdup(tool && tool->title_args ? tool->title_args : "");

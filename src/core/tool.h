@@ -15,6 +15,7 @@
 
 #include "base/js.h"
 #include "core/env.h"
+#include "core/grants.h"
 #include "core/view.h"
 
 enum effect {
@@ -63,6 +64,7 @@ struct call {
     const char *name;       /* ANSWER.INDEX, for people and models */
     const char *key;        /* names the call in env */
     const char *hide_env;
+    bool plain;             /* it was allowed for what its words are (policy.h) */
     const char *said;       /* a person's reply to a tool that asks, else NULL */
     struct result *result;
 
@@ -79,6 +81,9 @@ struct tool {
     enum effect effect;
     enum effect (*effect_of)(const json_t *args);       /* where it depends on them; may be NULL */
     bool asks;                          /* a person answers it: it runs when there is a reply, which is call.said */
+    enum grant_kind grant;              /* how a call of it may be allowed for more than once (grants.h) */
+    /* Says for what: files as the arguments name them, hosts. NULL: GRANT_NONE, and GRANT_RUN, whose command the rules read. */
+    void (*needs)(const json_t *args, void (*each)(void *arg, struct str what), void *arg);
     const char *title_args;             /* the arguments that say most, for the one line shown to people; "a b" */
     CO int (*prepare)(struct call *c);  /* may be NULL */
     CO int (*run)(struct call *c);
@@ -110,6 +115,12 @@ void result_ends(struct result *res, struct str head, struct str tail, int64_t l
 
 /* A required text argument, or false with the call closed by a sentence for the model. */
 bool call_text(struct call *c, const char *name, struct str *ret);
+
+/* Names what a call would do: the tool, and its arguments as they were understood. Returns `ret`. */
+const char *call_hash(const struct tool *tool, const json_t *args, char ret[HASH_HEX]);
+
+/* All of a call for a person who has to decide about it, with nothing left out or hidden: its arguments, a line each or more. */
+void call_words(const json_t *args, struct buf *out);
 
 /* The call in one line for people: "bash make test". */
 void call_title(const struct tool *tool, const char *name, const json_t *args, struct buf *out);

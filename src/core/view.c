@@ -44,6 +44,8 @@ static void calls_clear(struct view *v)
         free(c->doubt);
         free(c->decision);
         free(c->said);
+        free(c->why);
+        free(c->hash);
     }
     free(v->calls);
     v->calls = NULL;
@@ -91,6 +93,7 @@ void view_done(struct view *v)
         step_done(&v->plan[i]);
     free(v->plan);
     free(v->shell);
+    free(v->shell_dir);
     free(v->boot);
     free(v->cwd);
     free(v->harness);
@@ -418,6 +421,8 @@ static void fold_reply(struct view *v, const json_t *b)
         for (size_t i = 0; i < v->ncalls; i++)
             v->calls[i].state = CALL_CLOSED;    /* the pairing check gives them their results */
     } else if (c && c->state == CALL_ASKED) {
+        if (str_is(said, "yes") && c->hash && !str_is(js_str(b, "hash"), c->hash))
+            return;                     /* to another question */
         c->allowed = str_is(said, "yes");
         c->state = c->allowed ? CALL_NEW : CALL_DENIED;
     } else if (c && c->state == CALL_UNKNOWN) {
@@ -498,6 +503,8 @@ int view_fold(struct view *v, const struct event *ev, const json_t *b, struct er
             c->ask_seq = ev->seq;
             c->state = c->state == CALL_STARTED ? CALL_UNKNOWN : CALL_ASKED;
             c->question = str_is(js_str(b, "kind"), "question");
+            put(&c->hash, js_str(b, "hash"));
+            put(&c->why, js_str(b, "why"));
             if (c->state == CALL_UNKNOWN)
                 put(&c->doubt, js_str(b, "why"));
         }
@@ -529,6 +536,7 @@ int view_fold(struct view *v, const struct event *ev, const json_t *b, struct er
         know_job(v, json_object_get(b, "job"));
         know_plan(v, json_object_get(b, "plan"), ev->seq);
         put(&v->shell, js_str(b, "shell"));
+        put(&v->shell_dir, js_str(b, "dir"));
         v->unsynced |= !js_bool(b, "synced", true);
         break;
     case EV_COMPACT:

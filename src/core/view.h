@@ -35,6 +35,8 @@ struct call_view {
     char *name;
     char *args;                 /* as received */
     size_t args_len;
+    char *why;                  /* it was asked about */
+    char *hash;                 /* of tool and arguments, as they were when it was asked about */
     uint64_t answer_seq, intent_seq, intent_epoch, ask_seq;
     char *intent;               /* body of the last intent, for recovery */
     char *doubt;                /* what is known of a call in doubt, for people and the model */
@@ -150,6 +152,7 @@ struct view {
     struct plan_step *plan;     /* in the order in which the steps came */
     size_t nplan, plan_cap;
 
+    char *shell_dir;            /* the directory in which it begins, or NULL: the session's */
     char *shell;                /* key of the command whose directory and variables the next one begins with, or NULL */
 
     struct origin *origins;     /* eldest first */

@@ -31,33 +31,63 @@ int env_box_path(char **ret, struct err *e)
     return proc_beside("rein-box", ret, e);
 }
 
+/* PATH without what lies in the workspace, or nobody knows where. */
+static const char *plain_path(struct local *l, char **user)
+{
+    cleanup(buf_done) struct buf out = {0};
+    const char *at = "/usr/local/bin:/usr/bin:/bin", *rest;
+
+    free(l->path);
+    for (size_t i = 0; user[i]; i++)
+        if (strncmp(user[i], "PATH=", 5) == 0)
+            at = user[i] + 5;
+    while (*at) {
+        size_t n = strcspn(at, ":");
+        cleanup(freep) char *dir = str_dup((struct str){ at, n }), *real = n && *at == '/' ? realpath(dir, NULL) : NULL;
+
+        if (real && !path_beneath(l->root, real, &rest))
+            buf_addf(&out, "%s%s", out.n ? ":" : "PATH=", dir);
+        at += n + (at[n] == ':');
+    }
+    return l->path = out.n ? buf_take(&out) : xstrdup("PATH=/usr/bin:/bin");
+}
+
 /* The user's environment, with what keeps programs from waiting for a person: in a box what may be known, else all but what is
  * secret by its name. */
-static CO char **command_env(const struct local *l, const char *hide, bool tty)
+static CO char **command_env(struct local *l, const char *hide, bool tty, bool plain)
 {
-    const char *const set[] = {
+    const char *set[16] = {
         tty ? "TERM=xterm" : "TERM=dumb", "PAGER=cat", "GIT_PAGER=cat", "GIT_TERMINAL_PROMPT=0", "GIT_EDITOR=true",
         "DEBIAN_FRONTEND=noninteractive", "REIN=1",
     };
+    static const char *const quiet_git[] = {
+        "GIT_OPTIONAL_LOCKS=0", "GIT_CONFIG_COUNT=2", "GIT_CONFIG_KEY_0=core.fsmonitor", "GIT_CONFIG_VALUE_0=false",
+        "GIT_CONFIG_KEY_1=core.hooksPath", "GIT_CONFIG_VALUE_1=/dev/null",
+    };
     char **user = user_environment(), **env;
-    size_t n = 0, i, k;
+    size_t n = 0, i, k, nset = 7;
 
     if (l->box)
-        return boxing_environment(l->box, user, set, ARRAY_SIZE(set));
+        return boxing_environment(l->box, user, set, nset);
+    if (plain) {
+        memcpy(&set[nset], quiet_git, sizeof(quiet_git));
+        nset += ARRAY_SIZE(quiet_git);
+        set[nset++] = plain_path(l, user);
+    }
     while (user[n])
         n++;
-    env = xcalloc(n + ARRAY_SIZE(set) + 1, sizeof(*env));
+    env = xcalloc(n + nset + 1, sizeof(*env));
     for (i = k = 0; i < n; i++) {
         size_t name = strcspn(user[i], "=");
         bool drop = (hide && strlen(hide) == name && memcmp(user[i], hide, name) == 0) ||
                     redact_name((struct str){ user[i], name });
 
-        for (size_t s = 0; s < ARRAY_SIZE(set) && !drop; s++)
+        for (size_t s = 0; s < nset && !drop; s++)
             drop = strncmp(set[s], user[i], name + 1) == 0;
         if (!drop)
             env[k++] = user[i];
     }
-    for (i = 0; i < ARRAY_SIZE(set); i++)
+    for (i = 0; i < nset; i++)
         env[k++] = (char *)set[i];
     return env;
 }
@@ -299,11 +329,12 @@ CO int local_ready(struct env *v, const struct env_command *c, struct env_ready 
     from = c->shell ? shell_file(l, c->shell, &from_inside) : NULL;
     ready->shell = c->keep_shell ? shell_file(l, c->key, &to_inside) : NULL;
     if (from || ready->shell)
-        memcpy(&argv[n], (const char *[]){ "--", "/bin/sh", "-c", shell_wrapper, "sh", from ? from_inside : "",
-                                           ready->shell ? to_inside : "/dev/null", c->command, NULL }, 9 * sizeof(*argv));
+        memcpy(&argv[n], (const char *[]){ "--", "/bin/sh", "-c", c->plain ? shell_plain : shell_wrapper, "sh",
+                                           from ? from_inside : "", ready->shell ? to_inside : "/dev/null", c->command,
+                                           c->dir ? c->dir : ".", NULL }, 10 * sizeof(*argv));
     else
         memcpy(&argv[n], (const char *[]){ "--", "/bin/sh", "-c", c->command, NULL }, 5 * sizeof(*argv));
-    env = command_env(l, c->hide_env, c->tty);
+    env = command_env(l, c->hide_env, c->tty, c->plain);
     r = proc_spawn(&(struct proc_spec){ box, (char *const *)argv, env, l->root_fd, fds, nfds }, &ready->proc, e);
     if (r == 0)
         *ret = TAKE(ready);
@@ -354,11 +385,18 @@ static CO bool sync_workspace(struct local *l)
     return synced;
 }
 
-static bool shell_is_kept(const struct env_ready *ready)
+/* The directory in which a command ended stands in the first line of what it left, behind a #. A command can write anything
+ * there: whoever uses it, looks at it. */
+static bool shell_is_kept(const struct env_ready *ready, char **ret_dir)
 {
-    struct stat st;
+    cleanup(closep) int fd = ready->shell ? open(ready->shell, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK) : -1;
+    char line[PATH_MAX + 4];
+    ssize_t n = fd < 0 ? 0 : read(fd, line, sizeof(line) - 1);
+    char *nl = n > 3 ? memchr(line, '\n', (size_t)n) : NULL;
 
-    return ready->shell && stat(ready->shell, &st) == 0 && st.st_size > 0;
+    if (nl && memcmp(line, "# /", 3) == 0)
+        *ret_dir = str_dup((struct str){ line + 2, (size_t)(nl - line) - 2 });
+    return n > 0;
 }
 
 bool spool_waits(int fd, const struct env_outcome *o)
@@ -434,7 +472,7 @@ CO int local_run(struct env_ready *ready, struct env_outcome *o, struct err *e)
         return err_set(e, -ENOEXEC, "the command could not be started (/bin/sh)");
     if (waited && o->end == ENV_CANCEL)
         o->end = ENV_INPUT;
-    o->shell_kept = shell_is_kept(ready);
+    o->shell_kept = shell_is_kept(ready, &o->shell_dir);
     if (o->total <= ready->keep_above) {
         free(ready->local->shown);
         ready->local->shown = spool_path(ready->local, ready->key);

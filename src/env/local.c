@@ -647,6 +647,7 @@ static void local_free(struct env *v)
     local_jobs_free(l);
     close(l->root_fd);
     free(l->root);
+    free(l->path);
     free(l->spool);
     free(l->shown);
     free(l->spare);

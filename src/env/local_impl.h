@@ -13,6 +13,7 @@
 struct local {
     struct env env;
     char *root, *spool;
+    char *path;                         /* the variable PATH as plain commands get it, or NULL */
     int root_fd;
     struct owned_job *jobs;             /* running, and ended with this environment unless another takes them up */
     /* A spool file whose output is in its result is used again, since making one costs as much as all else about a command. Not
@@ -70,6 +71,10 @@ char *shell_path(struct local *l, const char *key);
 
 /* What sh is given, with that file to begin with, the one to leave behind and the command as its arguments. */
 extern const char shell_wrapper[];
+
+/* The same for a plain command, whose directory is the fourth argument: of the file it takes nothing over, and leaves what is in it
+ * to the next. */
+extern const char shell_plain[];
 
 /* A command starts: what was told of the one before is durable. */
 void spool_turn(struct local *l);

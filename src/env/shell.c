@@ -24,9 +24,16 @@ extern char **environ;
 const char shell_wrapper[] =
     "if [ -r \"$1\" ]; then . \"$1\"; cd \"$REIN_PWD\" || echo \"(back in $(pwd -P))\" >&2; unset REIN_PWD; fi\n"
     "rein_to=$2\n"
-    "trap 'rein_status=$?; trap - EXIT; REIN_PWD=$PWD; { set; export -p; } | "
+    "trap 'rein_status=$?; trap - EXIT; REIN_PWD=$PWD; { printf \"# %s\\n\" \"$(pwd -P)\"; set; export -p; } | "
     "sed -E \"/^(export |declare -x )?(PPID|UID|EUID|SHELLOPTS|BASHOPTS|_|rein_to|rein_status)=/d; "
     "/^(BASH_[A-Z]*|DIRSTACK|FUNCNAME|GROUPS|PIPESTATUS)=[(]/d\" >\"$rein_to\" 2>/dev/null; exit $rein_status' EXIT\n"
+    "eval \"$3\"";
+
+const char shell_plain[] =
+    "cd \"$4\" || exit 1\n"
+    "rein_from=$1 rein_to=$2\n"
+    "trap 'rein_status=$?; trap - EXIT; { printf \"# %s\\n\" \"$(pwd -P)\"; [ ! -r \"$rein_from\" ] || sed 1d \"$rein_from\"; "
+    "REIN_PWD=$PWD; set | sed -n \"/^REIN_PWD=/p\"; } >\"$rein_to\" 2>/dev/null; exit $rein_status' EXIT\n"
     "eval \"$3\"";
 
 char *shell_path(struct local *l, const char *key)

@@ -74,6 +74,7 @@ static CO int bash_prepare(struct call *c)
     r = env_ready(c->env, &(struct env_command){
         .command = command.p, .timeout_ms = is_job(c->args) ? 0 : timeout * 1000, .key = c->key, .hide_env = c->hide_env,
         .job = is_job(c->args), .stay = js_bool(c->args, "stay", false), .tty = js_bool(c->args, "tty", false),
+        .plain = c->plain, .dir = c->plain ? c->view->shell_dir : NULL,
         .keep_shell = c->harness->shell_persists && !is_job(c->args), .shell = c->harness->shell_persists ? c->view->shell : NULL,
         .keep_above = shown_at_once(c),
     }, &b->ready, &e);
@@ -97,6 +98,7 @@ static void add_facts(struct call *c, const struct env_outcome *o)
         js_add_bool(facts, "synced", false);
     if (o->shell_kept)
         js_add_text(facts, "shell", c->key);
+    js_add_text(facts, "dir", o->shell_dir);
     if (o->moved_out)
         js_add_text(facts, "moved_out", o->moved_out);
 }
@@ -296,6 +298,7 @@ const struct tool tool_bash = {
     .effect     = EFFECT_OPAQUE,
     .effect_of  = bash_effect,
     .title_args = "command",
+    .grant      = GRANT_RUN,
     .prepare    = bash_prepare,
     .run        = bash_run,
     .settle     = bash_settle,

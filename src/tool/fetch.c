@@ -191,10 +191,20 @@ static CO int fetch_run(struct call *c)
     return r;
 }
 
+static void fetch_needs(const json_t *args, void (*each)(void *arg, struct str what), void *arg)
+{
+    char host[WEB_HOST_MAX];
+
+    if (web_host(js_str(args, "url").p ? js_str(args, "url").p : "", host))
+        each(arg, str_of(host));
+}
+
 const struct tool tool_fetch = {
     .name       = "fetch",
     .effect     = EFFECT_KEYED,
     .title_args = "url",
+    .grant      = GRANT_REACH,
+    .needs      = fetch_needs,
     .run        = fetch_run,
     .settle     = web_settle,
 };

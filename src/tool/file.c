@@ -463,3 +463,9 @@ CO int changes_settle(struct call *c, CO int (*rebuild)(struct call *, struct ch
     say_partly(c, files, n);
     return 0;
 }
+
+void file_needs(const json_t *args, void (*each)(void *arg, struct str what), void *arg)
+{
+    if (js_str(args, "path").n)
+        each(arg, js_str(args, "path"));
+}

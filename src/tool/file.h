@@ -32,6 +32,9 @@ struct changes *changes_new(struct call *c);
 /* Reads the file into a new change. 0, or the call is closed: NULL in *ret then. */
 CO int change_load(struct call *c, struct changes *all, struct str path, struct change **ret);
 
+/* tool.needs of what changes the file that its argument "path" names. */
+void file_needs(const json_t *args, void (*each)(void *arg, struct str what), void *arg);
+
 /* Places of the text that are to be replaced. */
 struct span {
     size_t at, n;

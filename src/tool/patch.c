@@ -214,6 +214,22 @@ static bool parse(struct call *c, struct str text, struct patch *p)
     return bad(c, number, "*** End Patch is missing: the patch may be cut off");
 }
 
+static void patch_needs(const json_t *args, void (*each)(void *arg, struct str what), void *arg)
+{
+    struct result ignored = {0};
+    struct call c = { .result = &ignored };
+    struct patch p = {0};
+
+    if (parse(&c, js_str(args, "patch"), &p))
+        for (size_t i = 0; i < p.n; i++) {
+            each(arg, p.v[i].path);
+            if (p.v[i].move.n)
+                each(arg, p.v[i].move);
+        }
+    patch_done(&p);
+    buf_done(&ignored.text);
+}
+
 /* Finding a chunk's place. */
 
 /* The lines of the file's text, without their ends. */
@@ -599,6 +615,8 @@ const struct tool tool_patch = {
     .name    = "patch",
     .effect  = EFFECT_PROBE,
     .title_args = "patch",
+    .grant   = GRANT_WRITE,
+    .needs   = patch_needs,
     .prepare = patch_prepare,
     .run     = changes_run,
     .settle  = patch_settle,

@@ -80,6 +80,11 @@ static void read_type(struct web_page *p, struct str value)
         }
 }
 
+static bool is_web(const char *url)
+{
+    return strncasecmp(url, "http://", 7) == 0 || strncasecmp(url, "https://", 8) == 0;
+}
+
 /* One request. 1: a redirect, whose target is p->url now. */
 static CO int get(const char *const *headers, struct web_page *p, int64_t deadline, struct err *e)
 {
@@ -89,7 +94,7 @@ static CO int get(const char *const *headers, struct web_page *p, int64_t deadli
     ssize_t n;
     int r;
 
-    if (strncasecmp(p->url, "http://", 7) != 0 && strncasecmp(p->url, "https://", 8) != 0)
+    if (!is_web(p->url))
         return err_set(e, -EINVAL, "%.200s is not an address with http:// or https://", p->url);
     r = http_open(&req, &h, &p->status, e);
     if (r < 0)
@@ -119,6 +124,34 @@ static CO int get(const char *const *headers, struct web_page *p, int64_t deadli
     return 0;
 }
 
+bool web_host(const char *url, char ret[WEB_HOST_MAX])
+{
+    const char *at = strncasecmp(url, "http://", 7) == 0 ? url + 7 : strncasecmp(url, "https://", 8) == 0 ? url + 8 : NULL;
+    size_t n = 0;
+
+    while (at && n < WEB_HOST_MAX - 1 && (isalnum((unsigned char)at[n]) || at[n] == '.' || at[n] == '-')) {
+        ret[n] = (char)tolower((unsigned char)at[n]);
+        n++;
+    }
+    ret[n] = 0;
+    if (n == 0)
+        return false;
+    at += n;
+    if (*at == ':') {
+        at++;
+        at += strspn(at, "0123456789");
+    }
+    return *at == 0 || strchr("/?#", *at);
+}
+
+/* What is no address of the web at all, is told so when it is asked for. */
+static bool leaves_host(const char *from, const char *to)
+{
+    char x[WEB_HOST_MAX], y[WEB_HOST_MAX];
+
+    return is_web(to) && !(web_host(from, x) && web_host(to, y) && strcmp(x, y) == 0);
+}
+
 static bool same_origin(const char *a, const char *b)
 {
     const char *host = strstr(a, "://");
@@ -136,6 +169,8 @@ CO int web_get(const char *url, const char *const *headers, struct web_page *ret
     while ((r = get(headers, ret, deadline, e)) == 1) {
         if (++ret->redirects > REDIRECTS_MAX)
             return err_set(e, -ELOOP, "more than %d redirects, the last to %.200s", REDIRECTS_MAX, ret->url);
+        if (leaves_host(url, ret->url))
+            return err_set(e, -EXDEV, "it leads to another host, and was not followed: %.400s", ret->url);
         if (!same_origin(url, ret->url))
             headers = NULL;             /* a key is for the address that it was given for */
     }
