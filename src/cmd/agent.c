@@ -358,8 +358,8 @@ CO int agent_create(struct agent *a)
     struct err e = {0};
     int r;
 
-    a->set.mode = opt->mode ? opt->mode : "ask";
-    r = policy_mode(a->set.mode, &e);
+    a->set.mode = opt->mode;
+    r = opt->mode ? policy_mode(opt->mode, &e) : 0;
     if (r == 0 && opt->images && strcmp(opt->images, "yes") != 0 && strcmp(opt->images, "no") != 0)
         r = err_set(&e, -EINVAL, "--images takes yes or no");
     if (r == 0 && !opt->model)
@@ -379,7 +379,7 @@ CO int agent_create(struct agent *a)
     r = agent_rules(a, &e);
     if (r < 0)
         return fail(status_of(r), "%s", e.msg);
-    r = agent_tier(a, a->set.mode);
+    r = agent_tier(a, opt->mode);
     if (r != 0)
         return r;
     agent_longest(a);

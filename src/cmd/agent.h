@@ -61,7 +61,8 @@ CO int agent_route(void *arg, struct session *s, bool failed, struct err *e);
 void agent_others_free(struct agent *a);
 
 /* Puts the box around the session's commands that its mode promises (boxes.c): the tier is chosen before there is a session,
- * and the box is put up when there is one. The status on failure, else 0. */
+ * and the box is put up when there is one. `mode` NULL: the one of a new session of which nobody said it. The status on failure,
+ * else 0. */
 CO int agent_tier(struct agent *a, const char *mode);
 CO int agent_box(struct agent *a);
 

@@ -4,8 +4,22 @@
 #include "core/policy.h"
 #include "env/local.h"
 
+/* What nobody said: no questions where a box holds what is done, else all of them. */
+static CO const char *default_mode(struct agent *a)
+{
+    cleanup(freep) char *why = NULL;
+
+    if (tier_find(a->home, false, &why) >= TIER_LIVE)
+        return "auto";
+    if (!a->in->opt.quiet)
+        fprintf(stderr, "rein: mode ask, since this machine gives no box: %s\n", why);
+    return "ask";
+}
+
 CO int agent_tier(struct agent *a, const char *mode)
 {
+    if (!mode)
+        mode = a->set.mode = default_mode(a);
     if (!policy_boxes(mode)) {
         a->tier = TIER_NONE;
         a->tier_why = xasprintf("mode %s: commands run with the rights of the user", mode);

@@ -22,7 +22,7 @@ static const struct row rows[] = {
     { "key-env",       0,   TEXT,   AT(key_env),       "VAR",   "environment variable that holds its key" },
     { "harness",       0,   TEXT,   AT(harness),       "NAME|DIR", "prompts, tools and limits to run with; default coder" },
     { "mode",          0,   TEXT,   AT(mode),          "MODE",
-      "ask: what changes something is asked; auto: a box holds it; open: neither" },
+      "auto: a box holds what is done (default where there is one); ask: what changes something is asked; open: neither" },
     { "images",        0,   TEXT,   AT(images),        "yes|no", "whether the model takes images; default: as is known of it" },
     { "max-steps",     0,   NUMBER, AT(max_steps),     "N",     "model requests per message" },
     { "budget-tokens", 0,   NUMBER, AT(budget_tokens), "N",     "tokens of the whole session, in and out" },

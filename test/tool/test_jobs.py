@@ -96,7 +96,7 @@ def test_interrupted_while_it_is_started():
 def test_goes_on_while_a_person_is_asked():
     with Place() as place:
         model = script(place, "call bash " + TICK % "", call("write", path="x", content="y"), call("job", action="look"), "say ok")
-        check(place.rein("exec", "--model", model, "go").returncode == 3)
+        check(place.rein("exec", "--mode", "ask", "--model", model, "go").returncode == 3)
         out = place.rein("resume", "--last", "--answer", "all=yes")
         check(out.returncode == 3 and b"job 4.1 goes on" in out.stderr, out)
         pid = results(place)[0]["job"]["pid"]
