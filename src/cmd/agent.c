@@ -312,7 +312,8 @@ static struct equipment equipment(struct agent *a)
 {
     return (struct equipment){
         .provider = a->provider, .model = &a->model, .harness = a->harness, .env = a->env, .images = a->images,
-        .longest = agent_answer_max(a), .privacy = a->privacy, .route = a->routes.n ? agent_route : NULL, .route_arg = a,
+        .longest = agent_answer_max(a), .privacy = a->privacy, .egress = &a->egress,
+        .route = a->routes.n ? agent_route : NULL, .route_arg = a,
         .ledger = &a->ledger, .budget = a->budget, .budget_cap = a->budget_cap,
         .observer = { print_event, print_delta, a },
     };

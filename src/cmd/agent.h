@@ -28,6 +28,7 @@ struct agent {
     struct ledger ledger;
     char quota[QUOTA_ID];
     struct routes routes;
+    struct egress egress;
     struct privacy *privacy;
     const char *role;               /* that the model was named by; NULL: it was not */
     struct other *others;           /* models that the routes have led to */

@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "base/utf8.h"
 #include "cmd/agent.h"
+#include "core/labels.h"
 
 #include <unistd.h>
 
@@ -68,6 +69,15 @@ static void tell_call(struct telling *t, const json_t *b)
     buf_addc(&t->out, '\n');
 }
 
+/* Where a result came from, beside the tool. */
+static void add_labels(struct buf *out, uint32_t labels)
+{
+    cleanup(buf_done) struct buf names = {0};
+
+    labels_names(labels & ~(uint32_t)FROM_TOOL, &names);
+    buf_addf(out, names.n ? ", from: %s\n" : "%s\n", names.n ? names.p : "");
+}
+
 static void tell(struct telling *t, const struct event *ev, const json_t *b)
 {
     const json_t *usage = json_object_get(b, "usage");
@@ -113,7 +123,8 @@ static void tell(struct telling *t, const struct event *ev, const json_t *b)
         buf_addf(out, "reply: %.*s=%.*s\n", STR(js_str(b, "call")), STR(js_str(b, "answer")));
         break;
     case EV_RESULT:
-        buf_addf(out, "  result %.*s of %.*s\n", STR(js_str(b, "outcome")), STR(js_str(b, "call")));
+        buf_addf(out, "  result %.*s of %.*s", STR(js_str(b, "outcome")), STR(js_str(b, "call")));
+        add_labels(out, ev->labels);
         add_text(out, js_str(b, "text"), "  | ", LINE_MAX_SHOWN, TEXT_MAX_SHOWN);
         break;
     case EV_JOB:

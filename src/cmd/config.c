@@ -8,9 +8,10 @@
 
 #define CONFIG_MAX ((size_t)256 << 10)
 
-static const char *const sections[] = { "providers", "models", "roles", "budgets", "environment", "routes", "private", NULL };
+static const char *const sections[] = { "providers", "models", "roles", "budgets", "environment", "routes", "private",
+                                       "network", NULL };
 
-static const char *const lists[] = { "environment", "routes", "private", NULL };
+static const char *const lists[] = { "environment", "routes", "private", "network", NULL };
 
 static bool one_of(const char *word, const char *const *list)
 {

@@ -24,6 +24,9 @@
  *       - {role: main, tokens_above: 150000, to: big}
  *       - {usd_above: 2, to: small}                    the session has cost more
  *       - {failed: true, to: small}                    the model has failed for good
+ *     network:                        hosts that are reached without a question in mode auto (core/egress.h)
+ *       - docs.python.org
+ *       - {host: "*.example.org", port: 8443, fetch_only: true}
  *     environment: [GITHUB_TOKEN]     variables that commands get although their names say that they are secret
  *
  * A repository has no say in any of this. */

@@ -24,6 +24,7 @@ void agent_others_free(struct agent *a)
     }
     routes_done(&a->routes);
     privacy_free(a->privacy);
+    egress_done(&a->egress);
 }
 
 int agent_rules(struct agent *a, struct err *e)
@@ -37,6 +38,8 @@ int agent_rules(struct agent *a, struct err *e)
         buf_addf(&list, "%s%s", i ? " " : "", json_is_string(each) ? json_string_value(each) : "");
     if (r == 0 && list.n)
         r = privacy_load(a->cwd, buf_str(&list), &a->privacy, e);
+    if (r == 0)
+        r = egress_read(json_object_get(a->config.tree, "network"), &a->egress, e);
     return r < 0 ? err_prefix(e, r, "%s: ", a->config.path) : 0;
 }
 

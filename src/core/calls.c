@@ -72,7 +72,7 @@ static struct running *running_new(struct session *s, struct call_view *cv, cons
     return run;
 }
 
-static void put_result(struct session *s, const struct call_view *cv, const struct result *res)
+static void put_result(struct session *s, const struct call_view *cv, const struct result *res, uint32_t origin)
 {
     struct str facts = str_from(buf_str(&res->facts), 1);
     struct buf body = {0};
@@ -101,7 +101,7 @@ static void put_result(struct session *s, const struct call_view *cv, const stru
         buf_add_str(&body, facts);
     }
     buf_addc(&body, '}');
-    session_put(s, EV_RESULT, cv->intent_seq ? cv->intent_seq : cv->answer_seq, FROM_TOOL, &body);
+    session_put(s, EV_RESULT, cv->intent_seq ? cv->intent_seq : cv->answer_seq, origin, &body);
 }
 
 /* The result of a tool that has run. Whoever writes its calls should know what had to be mended. */
@@ -113,7 +113,7 @@ static void put_outcome(struct running *run)
         buf_addf(text, "%s[the arguments were mended: %s]", text->n && text->p[text->n - 1] != '\n' ? "\n" : "", run->mended.p);
         js_add_str(&run->result.facts, "mended", buf_str(&run->mended));
     }
-    put_result(run->session, run->view, &run->result);
+    put_result(run->session, run->view, &run->result, run->call.tool ? FROM_TOOL | run->call.tool->origin : FROM_TOOL);
 }
 
 /* For results that rein words itself. */
@@ -122,7 +122,7 @@ static void put_simple(struct session *s, const struct call_view *cv, enum outco
     struct result res = { .outcome = outcome };
 
     buf_adds(&res.text, text);
-    put_result(s, cv, &res);
+    put_result(s, cv, &res, FROM_SYSTEM);
     buf_done(&res.text);
 }
 
@@ -134,7 +134,7 @@ static void put_unread(struct session *s, const struct call_view *cv, const char
     buf_adds(&res.text, text);
     buf_addc(&res.facts, '{');
     js_add_bool(&res.facts, "unread", true);
-    put_result(s, cv, &res);
+    put_result(s, cv, &res, FROM_SYSTEM);
     buf_done(&res.text);
     buf_done(&res.facts);
 }
@@ -331,22 +331,25 @@ static CO int act(void *arg)
     return r;
 }
 
-/* The result of a call that a person has decided about. The model is told what is known besides. */
+/* The result of a call that a person has decided about. The model is told what is known besides, the last output of a command
+ * among it. */
 static void put_decided(struct session *s, const struct call_view *cv)
 {
-    cleanup(buf_done) struct buf text = {0};
+    struct result res = {0};
 
     if (!cv->decision) {
         put_simple(s, cv, OUT_DENIED, "Denied: the user does not want this call to run.");
         return;
     }
     if (strcmp(cv->decision, "done") == 0)
-        buf_adds(&text, "rein was stopped while this ran. A person says that it took effect. What is known of it: ");
+        buf_adds(&res.text, "rein was stopped while this ran. A person says that it took effect. What is known of it: ");
     else
-        buf_adds(&text, "rein was stopped while this ran. Its outcome is unknown and it was not repeated: do not assume that it "
-                        "took effect, check. What is known of it: ");
-    buf_adds(&text, cv->doubt ? cv->doubt : "nothing.");
-    put_simple(s, cv, strcmp(cv->decision, "done") == 0 ? OUT_OK : OUT_UNKNOWN, text.p);
+        buf_adds(&res.text, "rein was stopped while this ran. Its outcome is unknown and it was not repeated: do not assume "
+                            "that it took effect, check. What is known of it: ");
+    buf_adds(&res.text, cv->doubt ? cv->doubt : "nothing.");
+    res.outcome = strcmp(cv->decision, "done") == 0 ? OUT_OK : OUT_UNKNOWN;
+    put_result(s, cv, &res, FROM_TOOL);
+    buf_done(&res.text);
 }
 
 static CO int run_group(struct session *s, struct running **runs, size_t n, struct err *e)
@@ -412,6 +415,7 @@ CO int calls_run(struct session *s, struct err *e)
         }
         runs[n] = running_new(s, cv, tool, args, &mended);
         runs[n]->call.plain = ruling.plain;
+        runs[n]->call.listed = ruling.listed;
         r = start(runs[n], ruling.why, &started);
         if (r < 0 || !started) {
             running_free(runs[n]);

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/path.h"
+#include "core/labels.h"
 #include "core/session.h"
 
 #include <limits.h>
@@ -44,7 +45,8 @@ static void judge_line(const struct session *s, struct str line, struct rule_lin
     rules_judge(s->view.cwd, s->view.shell_dir ? s->view.shell_dir : s->view.cwd, line, allow, n, ret);
 }
 
-static void rule_line(const struct session *s, struct str line, struct ruling *ret)
+/* `ret_leaves`: some of it is allowed by a person's word alone, and nobody knows what it reaches. */
+static void rule_line(const struct session *s, struct str line, struct ruling *ret, bool *ret_leaves)
 {
     cleanup(rules_done) struct rule_line l = {0};
     static const enum verdict verdicts[] = { [RULE_ALLOW] = POLICY_ALLOW, [RULE_ASK] = POLICY_ASK, [RULE_DENY] = POLICY_DENY };
@@ -52,6 +54,8 @@ static void rule_line(const struct session *s, struct str line, struct ruling *r
     judge_line(s, line, &l);
     rule(ret, verdicts[l.verdict], "mode ask: %s", l.why);
     ret->plain = l.verdict == RULE_ALLOW;
+    for (size_t i = 0; i < l.n && ret->plain; i++)
+        *ret_leaves = *ret_leaves || l.v[i].unknown;
 }
 
 /* The file itself, and not one that a link leads to. */
@@ -107,11 +111,100 @@ static bool look(struct session *s, const struct tool *tool, const json_t *args,
     return w->n && !w->missing;
 }
 
+/* The three-way rule: what anybody may have written, what is secret, and a call that takes something away are not to meet, unless a
+ * person says so. 1: they would, and the ruling says what. */
+static CO int meets(struct session *s, const json_t *args, struct ruling *ret, struct err *e)
+{
+    cleanup(freep) char *text = json_dumps(args, JSON_COMPACT);
+    struct labels l;
+    int r = labels_look(s, str_of(text ? text : ""), &l, e);
+
+    if (r < 0)
+        return r;
+    if (l.sends)
+        rule(ret, POLICY_ASK, "what it would send holds something secret");
+    else if (l.untrusted && l.secret)
+        rule(ret, POLICY_ASK, "three things would meet: what others may have written (event %llu, %s), something secret (event "
+             "%llu, %s), and a call that leaves this machine", (unsigned long long)l.untrusted, l.brought,
+             (unsigned long long)l.secret, l.held);
+    return l.sends || (l.untrusted && l.secret);
+}
+
+/* HOST or HOST:PORT, as web_needs has it. */
+struct reaching {
+    const struct egress *list;
+    size_t n, unlisted;
+    char host[80];                  /* the first that is not on the list */
+};
+
+static void reach(void *arg, struct str what)
+{
+    struct reaching *w = arg;
+    cleanup(freep) char *host = str_dup(what);
+    char *colon = strrchr(host, ':');
+    int port = colon ? atoi(colon + 1) : 443;
+
+    if (colon)
+        *colon = 0;
+    w->n++;
+    if (egress_find(w->list, host, port, false))
+        return;
+    if (w->unlisted++ == 0)
+        snprintf(w->host, sizeof(w->host), "%.70s", host);
+}
+
+/* Mode auto: nobody is there to be asked. */
+static CO int rule_leaving(struct session *s, const struct tool *tool, const json_t *args, struct ruling *ret, struct err *e)
+{
+    struct reaching w = { .list = s->with.egress };
+    int r;
+
+    if (tool->needs)
+        tool->needs(args, reach, &w);
+    if (!w.n || w.unlisted) {
+        rule(ret, POLICY_DENY, "mode auto: %s is not on the user's list of hosts, and nobody is there to be asked",
+             w.unlisted ? w.host : "where it leads");
+        return 0;
+    }
+    r = meets(s, args, ret, e);
+    if (r < 0)
+        return r;
+    if (r > 0) {
+        ret->verdict = POLICY_DENY;
+        return 0;
+    }
+    rule(ret, POLICY_ALLOW, "its host is on the user's list");
+    ret->listed = true;
+    return 0;
+}
+
+/* Mode ask. */
+static CO int rule_asking(struct session *s, const struct tool *tool, const json_t *args, struct ruling *ret, struct err *e)
+{
+    enum effect effect = tool_effect(tool, args);
+    bool leaves = effect == EFFECT_KEYED;
+    struct needing w = {0};
+    int r = ledger_read(s->with.ledger, e);     /* what was allowed may have been taken back */
+
+    if (r < 0)
+        return r;
+    if (tool->grant == GRANT_RUN && effect == EFFECT_OPAQUE) {
+        rule_line(s, js_str(args, "command"), ret, &leaves);
+    } else if (look(s, tool, args, &w)) {
+        rule(ret, POLICY_ALLOW, "mode ask: a person allowed it before");
+        ret->listed = leaves;
+    } else {
+        rule(ret, POLICY_ASK, "mode ask: it changes something, or leaves this machine");
+    }
+    if (!leaves || ret->verdict == POLICY_DENY)
+        return 0;
+    r = meets(s, args, ret, e);
+    return r < 0 ? r : 0;
+}
+
 CO int policy_judge(struct session *s, const struct tool *tool, const json_t *args, struct ruling *ret, struct err *e)
 {
     enum effect effect = tool_effect(tool, args);
-    struct needing w = {0};
-    int r;
 
     *ret = (struct ruling){0};
     if (effect == EFFECT_PURE) {
@@ -122,23 +215,11 @@ CO int policy_judge(struct session *s, const struct tool *tool, const json_t *ar
         rule(ret, POLICY_ALLOW, "mode open allows everything");
         return 0;
     }
-    if (policy_boxes(s->view.mode)) {
-        /* What is repeated with the same key is what leaves the machine. */
-        if (effect == EFFECT_KEYED)
-            rule(ret, POLICY_DENY, "mode auto: nothing leaves this machine, and nobody is there to be asked");
-        else
-            rule(ret, POLICY_ALLOW, "the box holds it");
-        return 0;
-    }
-    r = ledger_read(s->with.ledger, e);     /* what was allowed may have been taken back */
-    if (r < 0)
-        return r;
-    if (tool->grant == GRANT_RUN && effect == EFFECT_OPAQUE)
-        rule_line(s, js_str(args, "command"), ret);
-    else if (look(s, tool, args, &w))
-        rule(ret, POLICY_ALLOW, "mode ask: a person allowed it before");
-    else
-        rule(ret, POLICY_ASK, "mode ask: it changes something");
+    if (!policy_boxes(s->view.mode))
+        return rule_asking(s, tool, args, ret, e);
+    if (effect == EFFECT_KEYED)             /* what is repeated with the same key is what leaves the machine */
+        return rule_leaving(s, tool, args, ret, e);
+    rule(ret, POLICY_ALLOW, "the box holds it");
     return 0;
 }
 

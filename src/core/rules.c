@@ -514,6 +514,7 @@ static void judge(struct rule_command *c, const struct place *place, const char 
         say(c, RULE_ASK, "%.60s can be made to run or write anything", c->argv[0]);
     } else if (prefix && said == c->argc) {
         say(c, RULE_ALLOW, "a person allowed '%.80s', and it is no more than that", prefix);
+        c->unknown = true;
     } else if (prefix) {
         say(c, RULE_ASK, "more than '%.60s', and what the rest makes of it is not known", prefix);
     } else {

@@ -20,6 +20,7 @@ struct rule_command {
     size_t argc, cap;
     char join;                          /* what stands behind it: '|', 'a' for &&, 'o' for ||, 0 for ; and the end */
     enum rule_verdict verdict;
+    bool unknown;                       /* it has no row: it is allowed by a person's word alone */
     char why[RULES_GIT_WHY];            /* a sentence */
 };
 

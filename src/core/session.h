@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/context.h"
+#include "core/egress.h"
 #include "core/ledger.h"
 #include "core/privacy.h"
 #include "core/log.h"
@@ -28,6 +29,7 @@ struct equipment {
     const char *budget;         /* name of a shared budget, or NULL */
     int64_t budget_cap;         /* billionths of a dollar */
     const struct privacy *privacy;      /* what is private here; NULL: nothing */
+    const struct egress *egress;        /* hosts that may be reached without a person's word */
     /* Asked before each request, and with `failed` when the model has failed for good: may session_switch. 1 if it did. */
     CO int (*route)(void *arg, struct session *s, bool failed, struct err *e);
     void *route_arg;

@@ -65,6 +65,7 @@ struct call {
     const char *key;        /* names the call in env */
     const char *hide_env;
     bool plain;             /* it was allowed for what its words are (policy.h) */
+    bool listed;            /* it was allowed for the host that it names, and may reach no other machine */
     const char *said;       /* a person's reply to a tool that asks, else NULL */
     struct result *result;
 
@@ -81,6 +82,7 @@ struct tool {
     enum effect effect;
     enum effect (*effect_of)(const json_t *args);       /* where it depends on them; may be NULL */
     bool asks;                          /* a person answers it: it runs when there is a reply, which is call.said */
+    uint32_t origin;                    /* labels of what it brings in, beside FROM_TOOL */
     enum grant_kind grant;              /* how a call of it may be allowed for more than once (grants.h) */
     /* Says for what: files as the arguments name them, hosts. NULL: GRANT_NONE, and GRANT_RUN, whose command the rules read. */
     void (*needs)(const json_t *args, void (*each)(void *arg, struct str what), void *arg);

@@ -56,6 +56,9 @@ struct http {
     CURL *easy;
     struct curl_slist *headers;
     const struct str *body;
+    bool (*may_dial)(void *arg, const struct sockaddr *addr);
+    void *may_dial_arg;
+    bool not_dialled;           /* an address that may not be */
     size_t nbody, at, at_byte;
     bool all_sent;              /* the body was handed over to its end */
     struct buf in, head;
@@ -311,6 +314,9 @@ static int transfer_error(struct http *h, struct err *e)
 {
     const char *text = h->error[0] ? h->error : lib.curl_easy_strerror(h->result);
 
+    if (h->not_dialled && h->result == CURLE_COULDNT_CONNECT)
+        return err_set(e, -EACCES, "its name leads to an address that may not be reached: one of this machine, or of a "
+                       "private network");
     switch (h->result) {
     case CURLE_OK:
         return 0;
@@ -387,6 +393,19 @@ void http_use(const struct http_tls *tls)
     lib.tls = *tls;
 }
 
+/* The address that was looked at is the one that is dialled: there is no second look-up between. */
+static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *addr)
+{
+    struct http *h = arg;
+
+    (void)purpose;
+    if (!h->may_dial(h->may_dial_arg, &addr->addr)) {
+        h->not_dialled = true;
+        return CURL_SOCKET_BAD;
+    }
+    return socket(addr->family, addr->socktype | SOCK_CLOEXEC, addr->protocol);
+}
+
 /* The library reads https_proxy, HTTPS_PROXY, all_proxy and no_proxy itself, but not HTTP_PROXY, which a web server's clients could
  * set for its programs; rein is no such program, and who sets it means it. */
 static const char *plain_proxy(const char *url)
@@ -437,6 +456,13 @@ CO int http_open(const struct http_req *req, struct http **ret, long *ret_status
     SET(PROXYAUTH, (long)CURLAUTH_ANY);
     SET(SUPPRESS_CONNECT_HEADERS, 1L);
     SET(TCP_KEEPALIVE, 1L);
+    if (req->may_dial) {
+        h->may_dial = req->may_dial;
+        h->may_dial_arg = req->may_dial_arg;
+        SET(OPENSOCKETFUNCTION, open_socket);
+        SET(OPENSOCKETDATA, h);
+        SET(FRESH_CONNECT, 1L);         /* one that is open already may have been dialled unasked */
+    }
     if (proxy)
         SET(PROXY, proxy);
     if (lib.tls.cert)

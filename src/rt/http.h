@@ -8,6 +8,8 @@
 #include "base/str.h"
 #include "rt/fiber.h"
 
+#include <sys/socket.h>
+
 struct http;
 
 /* How far a request came: the hop at which it failed, or HOP_ANSWER. */
@@ -25,6 +27,9 @@ struct http_req {
     const char *const *headers;         /* "Name: value", NULL at the end */
     const struct str *body;             /* pieces sent one after the other with POST; borrowed until http_close */
     size_t nbody;
+    /* Asked for each address before it is dialled, that of a proxy too; NULL: all may be. */
+    bool (*may_dial)(void *arg, const struct sockaddr *addr);
+    void *may_dial_arg;
     int64_t connect_ms, idle_ms;        /* to a connection; to the next byte of the answer */
     struct http_trail *trail;           /* filled in by http_open, however it ends; may be NULL */
 };
@@ -40,7 +45,8 @@ void http_use(const struct http_tls *tls);
 void http_prefetch(struct scope *s);
 
 /* Sends the request and waits for the answer's head. 0 with the HTTP status in *ret_status whatever it is;
- * -ETIMEDOUT, -ECANCELED, -ENOPKG without libcurl, -EHOSTUNREACH when no connection could be had, -EPROTO when
+ * -ETIMEDOUT, -ECANCELED, -ENOPKG without libcurl, -EHOSTUNREACH when no connection could be had, -EACCES when none
+ * of its addresses may be dialled, -EPROTO when
  * what came was not HTTP, -ECONNRESET when the peer went away. */
 CO int http_open(const struct http_req *req, struct http **ret, long *ret_status, struct err *e);
 

@@ -25,6 +25,7 @@ static CO int ask_run(struct call *c)
 const struct tool tool_ask = {
     .name       = "ask",
     .effect     = EFFECT_PURE,
+    .origin     = FROM_USER,
     .asks       = true,
     .title_args = "question",
     .run        = ask_run,

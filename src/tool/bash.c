@@ -296,6 +296,7 @@ static CO int bash_settle(struct call *c)
 const struct tool tool_bash = {
     .name       = "bash",
     .effect     = EFFECT_OPAQUE,
+    .origin     = FROM_WORKSPACE,
     .effect_of  = bash_effect,
     .title_args = "command",
     .grant      = GRANT_RUN,

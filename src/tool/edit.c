@@ -188,6 +188,7 @@ static CO int edit_settle(struct call *c)
 const struct tool tool_edit = {
     .name      = "edit",
     .effect    = EFFECT_PROBE,
+    .origin    = FROM_WORKSPACE,
     .title_args = "path",
     .grant     = GRANT_WRITE,
     .needs     = file_needs,

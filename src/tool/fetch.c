@@ -185,7 +185,7 @@ static CO int fetch_run(struct call *c)
 
     if (!call_text(c, "url", &url))
         return 0;
-    r = web_get(url.p, headers, &page, &e);
+    r = web_get(url.p, headers, c->listed, &page, &e);
     r = r < 0 ? result_fail(c->result, r, "fetch: %s", e.msg) : answer(c, &page);
     web_page_done(&page);
     return r;
@@ -193,15 +193,14 @@ static CO int fetch_run(struct call *c)
 
 static void fetch_needs(const json_t *args, void (*each)(void *arg, struct str what), void *arg)
 {
-    char host[WEB_HOST_MAX];
-
-    if (web_host(js_str(args, "url").p ? js_str(args, "url").p : "", host))
-        each(arg, str_of(host));
+    if (js_str(args, "url").n)
+        web_needs(js_str(args, "url").p, each, arg);
 }
 
 const struct tool tool_fetch = {
     .name       = "fetch",
     .effect     = EFFECT_KEYED,
+    .origin     = FROM_WEB,
     .title_args = "url",
     .grant      = GRANT_REACH,
     .needs      = fetch_needs,

@@ -18,6 +18,7 @@ static CO int glob_run(struct call *c)
 const struct tool tool_glob = {
     .name       = "glob",
     .effect     = EFFECT_PURE,
+    .origin     = FROM_WORKSPACE,
     .title_args = "files path",
     .run        = glob_run,
 };

@@ -27,6 +27,7 @@ static CO int grep_run(struct call *c)
 const struct tool tool_grep = {
     .name       = "grep",
     .effect     = EFFECT_PURE,
+    .origin     = FROM_WORKSPACE,
     .title_args = "pattern path files",
     .run        = grep_run,
 };

@@ -213,6 +213,7 @@ static CO int job_settle(struct call *c)
 const struct tool tool_job = {
     .name       = "job",
     .effect     = EFFECT_PROBE,
+    .origin     = FROM_WORKSPACE,
     .effect_of  = job_effect,
     .title_args = "action id text",
     .prepare    = job_prepare,

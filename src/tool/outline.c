@@ -210,6 +210,7 @@ static CO int outline_run(struct call *c)
 const struct tool tool_outline = {
     .name       = "outline",
     .effect     = EFFECT_PURE,
+    .origin     = FROM_WORKSPACE,
     .title_args = "path files",
     .run        = outline_run,
 };

@@ -614,6 +614,7 @@ static CO int patch_settle(struct call *c)
 const struct tool tool_patch = {
     .name    = "patch",
     .effect  = EFFECT_PROBE,
+    .origin  = FROM_WORKSPACE,
     .title_args = "patch",
     .grant   = GRANT_WRITE,
     .needs   = patch_needs,

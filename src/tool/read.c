@@ -296,6 +296,7 @@ static CO int read_run(struct call *c)
 const struct tool tool_read = {
     .name      = "read",
     .effect    = EFFECT_PURE,
+    .origin    = FROM_WORKSPACE,
     .title_args = "path",
     .run       = read_run,
 };

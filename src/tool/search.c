@@ -21,26 +21,46 @@ static const struct engine {
       "title", "url", "description" },
 };
 
-/* The engine of the environment and where it is, or NULL with the call closed. */
-static const struct engine *find_engine(struct call *c, char **ret_url)
+/* The engine of the environment and where it is (NULL: it has to be said, and was not); or NULL. */
+static const struct engine *set_up(const char **ret_url)
 {
     const char *set = getenv("REIN_SEARCH");
     size_t n = set ? strcspn(set, "=") : 0;
 
-    for (size_t i = 0; n && i < ARRAY_SIZE(engines); i++) {
-        const char *url = set[n] ? set + n + 1 : engines[i].url;
-
-        if (strlen(engines[i].name) != n || strncmp(set, engines[i].name, n) != 0)
-            continue;
-        if (!url) {
-            result_fail(c->result, -EINVAL, "search: REIN_SEARCH has to say where %s is: REIN_SEARCH=%s=URL", engines[i].name,
-                        engines[i].name);
-            return NULL;
+    for (size_t i = 0; n && i < ARRAY_SIZE(engines); i++)
+        if (strlen(engines[i].name) == n && strncmp(set, engines[i].name, n) == 0) {
+            *ret_url = set[n] ? set + n + 1 : engines[i].url;
+            return &engines[i];
         }
+    return NULL;
+}
+
+static void search_needs(const json_t *args, void (*each)(void *arg, struct str what), void *arg)
+{
+    const char *url;
+
+    (void)args;
+    if (set_up(&url) && url)
+        web_needs(url, each, arg);
+}
+
+/* The same with the call closed where there is none. */
+static const struct engine *find_engine(struct call *c, char **ret_url)
+{
+    const char *set = getenv("REIN_SEARCH"), *url;
+    size_t n = set ? strcspn(set, "=") : 0;
+    const struct engine *engine = set_up(&url);
+
+    if (engine && !url) {
+        result_fail(c->result, -EINVAL, "search: REIN_SEARCH has to say where %s is: REIN_SEARCH=%s=URL", engine->name,
+                    engine->name);
+        return NULL;
+    }
+    if (engine) {
         *ret_url = xstrdup(url);
         while (**ret_url && (*ret_url)[strlen(*ret_url) - 1] == '/')
             (*ret_url)[strlen(*ret_url) - 1] = 0;
-        return &engines[i];
+        return engine;
     }
     result_fail(c->result, -ENOENT, set ? "search: there is no engine \"%.*s\"; the user can set REIN_SEARCH to searxng=URL or "
                 "brave"
@@ -130,7 +150,7 @@ static CO int search_run(struct call *c)
     }
     buf_addf(&url, "%s%s", base, engine->path);
     web_add_escaped(&url, query);
-    r = web_get(url.p, headers, &page, &e);
+    r = web_get(url.p, headers, c->listed, &page, &e);
     r = r < 0 ? result_fail(c->result, r, "search: %s", e.msg) : answer(c, engine, &page);
     web_page_done(&page);
     return r;
@@ -139,7 +159,10 @@ static CO int search_run(struct call *c)
 const struct tool tool_search = {
     .name       = "search",
     .effect     = EFFECT_KEYED,
+    .origin     = FROM_WEB,
     .title_args = "query",
+    .grant      = GRANT_REACH,
+    .needs      = search_needs,
     .run        = search_run,
     .settle     = web_settle,
 };

@@ -146,5 +146,6 @@ static CO int todo_run(struct call *c)
 const struct tool tool_todo = {
     .name   = "todo",
     .effect = EFFECT_PURE,
+    .origin = FROM_SYSTEM,
     .run    = todo_run,
 };

@@ -1,6 +1,7 @@
 #include "tool/web.h"
 
 #include "base/clock.h"
+#include "core/egress.h"
 #include "rt/http.h"
 
 #include <ctype.h>
@@ -85,10 +86,64 @@ static bool is_web(const char *url)
     return strncasecmp(url, "http://", 7) == 0 || strncasecmp(url, "https://", 8) == 0;
 }
 
+bool web_host(const char *url, char ret[WEB_HOST_MAX])
+{
+    const char *at = strncasecmp(url, "http://", 7) == 0 ? url + 7 : strncasecmp(url, "https://", 8) == 0 ? url + 8 : NULL;
+    size_t n = 0;
+
+    while (at && n < WEB_HOST_MAX - 1 && (isalnum((unsigned char)at[n]) || at[n] == '.' || at[n] == '-')) {
+        ret[n] = (char)tolower((unsigned char)at[n]);
+        n++;
+    }
+    ret[n] = 0;
+    if (n == 0)
+        return false;
+    at += n;
+    if (*at == ':') {
+        at++;
+        at += strspn(at, "0123456789");
+    }
+    return *at == 0 || strchr("/?#", *at);
+}
+
+void web_needs(const char *url, void (*each)(void *arg, struct str what), void *arg)
+{
+    const char *at = strstr(url, "://"), *port;
+    char host[WEB_HOST_MAX];
+
+    if (!web_host(url, host))
+        return;
+    port = at + 3 + strlen(host);
+    if (*port == ':' && port[1] != 0 && !strchr("/?#", port[1])) {
+        cleanup(freep) char *both = xasprintf("%s:%.*s", host, (int)strspn(port + 1, "0123456789"), port + 1);
+
+        each(arg, str_of(both));
+    } else {
+        each(arg, str_of(host));
+    }
+}
+
+/* Where the user has a proxy, it is that one which looks names up, and the only one that is dialled. */
+static bool behind_proxy(void)
+{
+    static const char *const names[] = { "http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY" };
+
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+        if (getenv(names[i]) && *getenv(names[i]))
+            return true;
+    return false;
+}
+
+static bool may_dial(void *host, const struct sockaddr *addr)
+{
+    return egress_address(host, addr);
+}
+
 /* One request. 1: a redirect, whose target is p->url now. */
-static CO int get(const char *const *headers, struct web_page *p, int64_t deadline, struct err *e)
+static CO int get(const char *const *headers, bool listed, struct web_page *p, int64_t deadline, struct err *e)
 {
     cleanup(http_closep) struct http *h = NULL;
+    char host[WEB_HOST_MAX];
     struct http_req req = { .url = p->url, .headers = headers, .connect_ms = CONNECT_MS, .idle_ms = IDLE_MS };
     struct str location;
     ssize_t n;
@@ -96,6 +151,12 @@ static CO int get(const char *const *headers, struct web_page *p, int64_t deadli
 
     if (!is_web(p->url))
         return err_set(e, -EINVAL, "%.200s is not an address with http:// or https://", p->url);
+    if (listed && !behind_proxy()) {
+        if (!web_host(p->url, host))
+            return err_set(e, -EACCES, "%.200s: its host is not written plainly", p->url);
+        req.may_dial = may_dial;
+        req.may_dial_arg = host;
+    }
     r = http_open(&req, &h, &p->status, e);
     if (r < 0)
         return err_prefix(e, r, "%.200s: ", p->url);
@@ -124,26 +185,6 @@ static CO int get(const char *const *headers, struct web_page *p, int64_t deadli
     return 0;
 }
 
-bool web_host(const char *url, char ret[WEB_HOST_MAX])
-{
-    const char *at = strncasecmp(url, "http://", 7) == 0 ? url + 7 : strncasecmp(url, "https://", 8) == 0 ? url + 8 : NULL;
-    size_t n = 0;
-
-    while (at && n < WEB_HOST_MAX - 1 && (isalnum((unsigned char)at[n]) || at[n] == '.' || at[n] == '-')) {
-        ret[n] = (char)tolower((unsigned char)at[n]);
-        n++;
-    }
-    ret[n] = 0;
-    if (n == 0)
-        return false;
-    at += n;
-    if (*at == ':') {
-        at++;
-        at += strspn(at, "0123456789");
-    }
-    return *at == 0 || strchr("/?#", *at);
-}
-
 /* What is no address of the web at all, is told so when it is asked for. */
 static bool leaves_host(const char *from, const char *to)
 {
@@ -160,13 +201,13 @@ static bool same_origin(const char *a, const char *b)
     return strncasecmp(a, b, n) == 0 && (b[n] == 0 || strchr("/?#", b[n]));
 }
 
-CO int web_get(const char *url, const char *const *headers, struct web_page *ret, struct err *e)
+CO int web_get(const char *url, const char *const *headers, bool listed, struct web_page *ret, struct err *e)
 {
     int64_t deadline = clock_steady() + TOTAL_S * NS_PER_S;
     int r;
 
     *ret = (struct web_page){ .url = xstrdup(url) };
-    while ((r = get(headers, ret, deadline, e)) == 1) {
+    while ((r = get(headers, listed, ret, deadline, e)) == 1) {
         if (++ret->redirects > REDIRECTS_MAX)
             return err_set(e, -ELOOP, "more than %d redirects, the last to %.200s", REDIRECTS_MAX, ret->url);
         if (leaves_host(url, ret->url))

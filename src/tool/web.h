@@ -16,9 +16,10 @@ struct web_page {
 };
 
 /* Gets a page with GET, over at most five redirects on the same host: -EXDEV says where one leads that is on another, which is
- * asked for by itself. `headers` as in http_req, may be NULL. -EINVAL for an address that is not
+ * asked for by itself. `headers` as in http_req, may be NULL. `listed`: -EACCES when
+ * the host's name leads to an address that is not meant by it (egress.h). -EINVAL for an address that is not
  * http or https. The caller ends *ret with web_page_done, also after an error. */
-CO int web_get(const char *url, const char *const *headers, struct web_page *ret, struct err *e);
+CO int web_get(const char *url, const char *const *headers, bool listed, struct web_page *ret, struct err *e);
 void web_page_done(struct web_page *p);
 
 /* tool.settle of what reads the web: a request may have gone out; asking once more does no harm, and is the model's to decide. */
@@ -28,6 +29,9 @@ CO int web_settle(struct call *c);
  * one. */
 #define WEB_HOST_MAX 256
 bool web_host(const char *url, char ret[WEB_HOST_MAX]);
+
+/* tool.needs of an address: HOST, or HOST:PORT where it has a port of its own. */
+void web_needs(const char *url, void (*each)(void *arg, struct str what), void *arg);
 
 /* An address as it stands in a page, seen from the page's own. Caller frees. */
 char *web_join(const char *base, struct str link);

@@ -60,6 +60,7 @@ static CO int write_settle(struct call *c)
 const struct tool tool_write = {
     .name      = "write",
     .effect    = EFFECT_PROBE,
+    .origin    = FROM_WORKSPACE,
     .title_args = "path",
     .grant     = GRANT_WRITE,
     .needs     = file_needs,

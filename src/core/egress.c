@@ -1,0 +1,157 @@
+#include "core/egress.h"
+
+#include "base/buf.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <netinet/in.h>
+
+void egress_done(struct egress *g)
+{
+    while (g->n)
+        free(g->v[--g->n].name);
+    free(g->v);
+    *g = (struct egress){0};
+}
+
+static bool is_name(const char *s)
+{
+    size_t n = strlen(s);
+
+    if (n > 2 && s[0] == '*' && s[1] == '.')
+        return is_name(s + 2) && strchr(s + 2, '.');
+    return n > 0 && n < 254 && strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789.-_:") == n && s[0] != '-' && s[0] != '.';
+}
+
+static int read_one(const json_t *each, struct egress *ret, struct err *e)
+{
+    static const char *const known[] = { "host", "port", "fetch_only" };
+    struct str name = json_is_string(each) ? (struct str){ json_string_value(each), json_string_length(each) }
+                                           : js_str(each, "host");
+    struct egress_host h = { .port = (int)js_int(each, "port", 0), .fetch_only = js_bool(each, "fetch_only", false) };
+    const char *key;
+    json_t *value;
+
+    if (!name.n || (size_t)strnlen(name.p, name.n) != name.n)
+        return err_set(e, -EBADMSG, "network: an entry is a host, or {host: NAME, port: N, fetch_only: true}");
+    json_object_foreach((json_t *)(json_is_object(each) ? each : NULL), key, value) {
+        bool is = false;
+
+        for (size_t i = 0; i < ARRAY_SIZE(known); i++)
+            is = is || strcmp(key, known[i]) == 0;
+        if (!is)
+            return err_set(e, -EBADMSG, "network: %.60s: there is no setting '%.40s'", name.p, key);
+    }
+    h.name = str_dup(name);
+    for (char *p = h.name; *p; p++)
+        *p = (char)tolower((unsigned char)*p);
+    if (!is_name(h.name) || h.port < 0 || h.port > 65535) {
+        free(h.name);
+        return err_set(e, -EBADMSG, "network: '%.80s' is no name of a host (\"*.\" may stand in front), or its port is none",
+                       name.p);
+    }
+    GROW(ret->v, ret->n, ret->cap);
+    ret->v[ret->n++] = h;
+    return 0;
+}
+
+int egress_read(const json_t *list, struct egress *ret, struct err *e)
+{
+    const json_t *each;
+    size_t i;
+    int r = 0;
+
+    json_array_foreach(list, i, each)
+        if (r == 0)
+            r = read_one(each, ret, e);
+    return r;
+}
+
+static bool is_literal(const char *host)
+{
+    struct in6_addr any;
+
+    return inet_pton(AF_INET, host, &any) == 1 || inet_pton(AF_INET6, host, &any) == 1;
+}
+
+const struct egress_host *egress_find(const struct egress *g, const char *host, int port, bool command)
+{
+    for (size_t i = 0; g && i < g->n; i++) {
+        const struct egress_host *h = &g->v[i];
+        size_t n = strlen(host), below = strlen(h->name) - (h->name[0] == '*');
+        bool is = h->name[0] != '*' ? strcasecmp(host, h->name) == 0
+                : !is_literal(host) && n > below && strcasecmp(host + n - below, h->name + 1) == 0;
+
+        if (is && (h->port ? port == h->port : port == 80 || port == 443) && !(command && h->fetch_only))
+            return h;
+    }
+    return NULL;
+}
+
+static bool in4(uint32_t a, uint32_t net, int bits)
+{
+    return (a ^ net) >> (32 - bits) == 0;
+}
+
+/* Everything that the registries do not give out to the public, and one address of a cloud's own. */
+static bool is_public4(uint32_t a)
+{
+    static const struct { uint32_t net; int bits; } not_public[] = {
+        { 0x00000000, 8 }, { 0x0a000000, 8 }, { 0x64400000, 10 }, { 0x7f000000, 8 }, { 0xa9fe0000, 16 }, { 0xac100000, 12 },
+        { 0xc0000000, 24 }, { 0xc0000200, 24 }, { 0xc0586300, 24 }, { 0xc0a80000, 16 }, { 0xc6120000, 15 }, { 0xc6336400, 24 },
+        { 0xcb007100, 24 }, { 0xe0000000, 4 }, { 0xf0000000, 4 }, { 0xa83f8110, 32 },
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(not_public); i++)
+        if (in4(a, not_public[i].net, not_public[i].bits))
+            return false;
+    return true;
+}
+
+static uint32_t be32_of(const uint8_t *p)
+{
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+static bool begins(const uint8_t *a, const char *with, size_t n)
+{
+    return memcmp(a, with, n) == 0;
+}
+
+/* Of 2000::/3 only, without what leads somewhere else by way of its digits. */
+static bool is_public6(const uint8_t a[16])
+{
+    static const uint8_t zero[12];
+
+    if (memcmp(a, zero, 10) == 0 && a[10] == 0xff && a[11] == 0xff)
+        return is_public4(be32_of(a + 12));
+    if (begins(a, "\x00\x64\xff\x9b\0\0\0\0\0\0\0\0", 12))
+        return is_public4(be32_of(a + 12));
+    if ((a[0] & 0xe0) != 0x20)
+        return false;
+    return !begins(a, "\x20\x02", 2) && !begins(a, "\x20\x01\x0d\xb8", 4) && !(begins(a, "\x20\x01", 2) && a[2] < 2) &&
+           !begins(a, "\x3f\xff", 2);
+}
+
+bool egress_address(const char *host, const struct sockaddr *addr)
+{
+    struct in_addr v4;
+    struct in6_addr v6;
+    bool local = strcasecmp(host, "localhost") == 0;
+
+    if (addr->sa_family == AF_INET) {
+        const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)addr;
+
+        if (inet_pton(AF_INET, host, &v4) == 1)
+            return v4.s_addr == in->sin_addr.s_addr;
+        return local ? in4(ntohl(in->sin_addr.s_addr), 0x7f000000, 8) : is_public4(ntohl(in->sin_addr.s_addr));
+    }
+    if (addr->sa_family == AF_INET6) {
+        const struct sockaddr_in6 *in = (const struct sockaddr_in6 *)(const void *)addr;
+
+        if (inet_pton(AF_INET6, host, &v6) == 1)
+            return memcmp(&v6, &in->sin6_addr, 16) == 0;
+        return local ? IN6_IS_ADDR_LOOPBACK(&in->sin6_addr) : is_public6(in->sin6_addr.s6_addr);
+    }
+    return false;
+}

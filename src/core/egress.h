@@ -1,0 +1,35 @@
+/* egress.h - where a session that nobody is asked about may reach to: the user's list, by host and port, matched before a name is
+ * looked up, and again by the address that it led to.
+ *
+ *     network:
+ *       - registry.npmjs.org                                   ports 80 and 443
+ *       - {host: "*.example.org", port: 8443, fetch_only: true}     only for the tools fetch and search, not for commands
+ *
+ * A name leads to public addresses only: what is of this machine, of a private network, or an address from which a cloud's machine
+ * reads its own secrets, is refused, unless the list has that very address, or localhost. */
+#pragma once
+
+#include "base/js.h"
+
+#include <sys/socket.h>
+
+struct egress_host {
+    char *name;                 /* in small letters; "*." in front: all names below it */
+    int port;                   /* 0: 80 and 443 */
+    bool fetch_only;
+};
+
+struct egress {
+    struct egress_host *v;
+    size_t n, cap;
+};
+
+/* The list of the configuration. -EBADMSG says what is wrong with it. */
+int egress_read(const json_t *list, struct egress *ret, struct err *e);
+void egress_done(struct egress *g);
+
+/* The entry that allows a host, or NULL. */
+const struct egress_host *egress_find(const struct egress *g, const char *host, int port, bool command);
+
+/* Whether a host's name may have led to an address. A name that is an address, or localhost, is allowed for itself. */
+bool egress_address(const char *host, const struct sockaddr *addr);
