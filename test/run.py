@@ -80,7 +80,8 @@ def main():
                 skipped += 1
             elif trouble:
                 failed += 1
-                failures.append(f"{name}: {' '.join(trouble.split())[:600]}")
+                words = " ".join(trouble.split())
+                failures.append(f"{name}: {words if len(words) < 800 else words[:400] + ' ... ' + words[-400:]}")
             if trouble or took > 5 or wanted:
                 print(f"{name}: {trouble or 'ok'} ({took:.1f} s)", flush=True)
     if totals.counts:

@@ -77,7 +77,7 @@ DEFECTS.update({
     "a full disk not noticed": ("src/core/store.c", "        r = store_error(s, &e, \"an append\");\n",
                                 "        r = store_error(s, &e, \"an append\");\n        r = r == -ENOSPC ? 0 : r;\n", "errors", "edits"),
     "jobs outlive their session": ("src/core/turn.c", "    jobs_end(s);\n", "", "kill", "jobs"),
-    "approval taken for given": ("src/core/policy.c", "    if (effect == EFFECT_PURE) {", "    if (effect == EFFECT_PURE || v->epoch > 2) {",
+    "approval taken for given": ("src/core/policy.c", "    if (effect == EFFECT_PURE) {", "    if (effect == EFFECT_PURE || s->view.epoch > 2) {",
                                  "kill", "approval"),
     "counters start again": ("src/core/view.c", "    case EV_SET:\n        fold_settings(v, b);\n",
                              "    case EV_SET:\n        v->used = (struct usage){0};\n        fold_settings(v, b);\n", "kill", "budget"),

@@ -6,8 +6,10 @@ import subprocess
 import tempfile
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-SANITISED = os.path.join(TOP, "build-test", "rein")
-RELEASE = os.path.join(TOP, "build", "rein")
+# A rein with a planted defect in place of both (tool/test_planted.py).
+PLANTED = os.environ.get("REIN_TEST_PLANTED")
+SANITISED = PLANTED or os.path.join(TOP, "build-test", "rein")
+RELEASE = PLANTED or os.path.join(TOP, "build", "rein")
 
 
 class Place:

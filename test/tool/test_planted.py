@@ -1,0 +1,41 @@
+"""Guards of modes, rules and labels: each is trusted once a planted defect has turned its test red. One of them here, all with --full."""
+import os
+import subprocess
+import sys
+import tempfile
+
+from crash.test_defects import build
+from lib.rein import PLANTED, TOP, check
+
+FULL = False
+ALWAYS = "secrets in results"
+
+# name: (file, old text, new text, the test that must fail)
+DEFECTS = {
+    "secrets in results": ("src/core/labels.c", "is_secret_file(l, b) || holds(l->secrets, text, 0))\n            note(ev->seq, what", "is_secret_file(l, b))\n            note(ev->seq, what",
+                           "tool/three_do_not_meet"),
+    "what git is made to run": ("src/core/rules.c", "if (!rules_git_quiet(place->dirs[i], changes, why))", "if (i > 99 && !rules_git_quiet(place->dirs[i], changes, why))",
+                                "tool/rules_of_repositories"),
+    "addresses": ("src/tool/web.c", "    return egress_address(host, addr);", "    return egress_address(host, addr) || addr;", "tool/hosts_of_the_list"),
+    "another session's grants": ("src/core/grants.c", "(!g->session || strcmp(g->session, session) == 0)", "(!g->session || session)", "tool/words_that_last"),
+    "another meaning": ("src/core/calls.c", "strcmp(cv->hash, call_hash(tool, args, hex)) == 0", "call_hash(tool, args, hex)", "tool/a_word_for_another_meaning"),
+    "what a shell has kept": ("src/tool/bash.c", ".plain = c->plain, .dir", ".plain = false, .dir", "tool/plain_commands_take_nothing_over"),
+    "links in place of files": ("src/core/policy.c", "(w->kind != GRANT_WRITE || is_itself(text))", "(w->kind != GRANT_WRITE || is_itself(text) || w)", "tool/words_that_last"),
+    "what leaves in mode auto": ("src/core/policy.c", "    if (!w.n || w.unlisted) {", "    if (!w.n) {", "tool/hosts_of_the_list"),
+    "three that meet": ("src/core/policy.c", "    return l.sends || (l.untrusted && l.secret);", "    return l.sends && l.untrusted && l.secret && !e;",
+                        "peer/nothing_planted_comes_to_pass"),
+}
+
+
+def test_planted_defects():
+    if PLANTED:
+        return 1
+    names = list(DEFECTS) if FULL else [ALWAYS]
+    for name in names:
+        path, old, new, test = DEFECTS[name]
+        with tempfile.TemporaryDirectory() as top:
+            folder = build(top, path, old, new, False)
+            out = subprocess.run([sys.executable, os.path.join(TOP, "test", "run.py"), test], env=dict(os.environ, REIN_TEST_PLANTED=os.path.join(folder, "rein")),
+                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+            check(out.returncode == 1 and b"1 failed" in out.stdout, f"the planted defect '{name}' was not found by {test}", out.stdout[-600:])
+    return len(names)
