@@ -30,16 +30,13 @@
 
 
 static const char *const refused[] = {
-    "io_uring_setup", "io_uring_enter", "io_uring_register", "add_key", "request_key", "keyctl", "bpf", "userfaultfd",
-    "mount", "umount", "umount2", "pivot_root", "move_mount", "open_tree", "open_tree_attr", "fsopen", "fsconfig", "fsmount",
-    "fspick",
-    "mount_setattr", "chroot", "setns", "perf_event_open", "fanotify_init", "open_by_handle_at", "name_to_handle_at",
-    "kexec_load", "kexec_file_load", "init_module", "finit_module", "delete_module", "reboot", "swapon", "swapoff", "acct",
-    "quotactl",
+    "io_uring_setup", "io_uring_enter", "io_uring_register", "add_key", "request_key", "keyctl", "bpf", "userfaultfd", "mount",
+    "umount", "umount2", "pivot_root", "move_mount", "open_tree", "open_tree_attr", "fsopen", "fsconfig", "fsmount", "fspick",
+    "mount_setattr", "chroot", "setns", "perf_event_open", "fanotify_init", "open_by_handle_at", "name_to_handle_at", "kexec_load",
+    "kexec_file_load", "init_module", "finit_module", "delete_module", "reboot", "swapon", "swapoff", "acct", "quotactl",
     "quotactl_fd", "syslog", "settimeofday", "clock_settime", "clock_adjtime", "adjtimex", "sethostname", "setdomainname", "iopl",
     "ioperm", "lookup_dcookie", "nfsservctl", "vhangup", "uselib", "create_module", "get_kernel_syms", "query_module", "ustat",
-    "sysfs",
-    "_sysctl",
+    "sysfs", "_sysctl",
 };
 
 /* Bits of an argument that may not be set: NAME, which argument, mask; `also`: only together with these bits of the one before

@@ -11,7 +11,6 @@
  *   pin A ""                A may be written into, but not be moved away
  *   hide A ""               an empty file or directory stands where A is
  *   dir A ""                a directory, made in the box
- *   link A B                a symbolic link A that leads to B
  *   tmpfs A BYTES           an empty file system at A
  *   dev "" ""               /dev with what programs need, /dev/shm and terminals of its own
  *   proc "" ""              /proc of the box's own processes

@@ -3,7 +3,8 @@
  *   rein-box --link FD --spool FD --key KEY --cap BYTES --tail BYTES --timeout MS [--tty 1] [--profile FD [--enter FD]] [JOB] \
  *            -- PROGRAM [ARGS]
  *   JOB: --listen FD --socket PATH --grace MS
- *   rein-box --hold FD --profile FD                          makes the namespaces of a box: "ERRNO PID WHAT" to FD, and holds them
+ *   rein-box --hold FD --profile FD [--proxy PORT]           makes the namespaces of a box: "ERRNO PID WHAT" to FD, with a socket
+ *                                                            that listens on that port of its loopback, and holds them
  *                                                            until its other end is closed
  *   rein-box --probe FD --profile FD -- PROGRAM [ARGS]        whether such a box can be had: "ERRNO WHAT" to FD
  *
@@ -46,6 +47,7 @@
  *
  * REASON: exit, timeout, cancel (rein asked), orphan (rein is gone), memory, processes, disk (that limit was exceeded). */
 #include "box/confine.h"
+#include "box/hold.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -80,7 +82,7 @@
 #define STATUS_BOX_FAILED 125
 
 struct options {
-    int link, spool, listen, profile, probe, hold,
+    int link, spool, listen, profile, probe, hold, proxy,
     enter;   /* listen -1: no job; profile -1: no box; enter: the first of its namespaces */
     const char *socket, *key;
     uint64_t cap, tail;
@@ -319,6 +321,8 @@ static bool parse(int argc, char **argv, struct options *o)
             o->profile = atoi(argv[i + 1]);
         else if (strcmp(argv[i], "--hold") == 0)
             o->hold = atoi(argv[i + 1]);
+        else if (strcmp(argv[i], "--proxy") == 0)
+            o->proxy = atoi(argv[i + 1]);
         else if (strcmp(argv[i], "--enter") == 0)
             o->enter = atoi(argv[i + 1]);
         else if (strcmp(argv[i], "--probe") == 0)
@@ -690,18 +694,6 @@ static int probe(struct run *r)
     return 0;
 }
 
-static int hold(struct run *r)
-{
-    const char *what = NULL;
-    int error = box_hold(&r->box, &r->profile, &what);
-    char word;
-
-    dprintf(r->opt.hold, "%d %d %s", error, r->box.init, what ? what : "");
-    while (!error && read(r->opt.hold, &word, 1) > 0)
-        ;
-    return 0;
-}
-
 int main(int argc, char **argv)
 {
     struct run r = {0};
@@ -720,7 +712,7 @@ int main(int argc, char **argv)
     if (r.opt.probe >= 0)
         return probe(&r);
     if (r.opt.hold >= 0)
-        return hold(&r);
+        return box_serve_hold(r.opt.hold, &r.profile, r.opt.proxy);
     if (!prepare(&r, out, in))
         return usage("cannot become the reaper, the spool is in use, or memory or descriptors are short");
     if (r.opt.profile >= 0)

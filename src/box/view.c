@@ -253,8 +253,6 @@ static bool carry_out(const struct view *v, const struct record *r)
         return hide(v, r->a);
     if (strcmp(r->verb, "dir") == 0)
         return make_dir(v, r->a);
-    if (strcmp(r->verb, "link") == 0)
-        return symlink(r->b, r->a) == 0 || errno == EEXIST;
     if (strcmp(r->verb, "tmpfs") == 0)
         return make_tmpfs(v, r->a, r->b);
     if (strcmp(r->verb, "dev") == 0)

@@ -60,6 +60,8 @@ static CO int main_fiber(void *arg)
 
     start->status = start->fn(a);
     scope_done(&a->side);
+    if (a->proxy.list)
+        close(a->proxy.listener);
     session_free(a->session);
     ledger_done(&a->ledger);
     store_close(a->store);

@@ -3,6 +3,7 @@
 
 #include "cmd/config.h"
 #include "env/box.h"
+#include "env/proxy.h"
 #include "core/route.h"
 #include "core/session.h"
 
@@ -29,6 +30,7 @@ struct agent {
     char quota[QUOTA_ID];
     struct routes routes;
     struct egress egress;
+    struct proxy proxy;             /* the way out of the box, once there is one */
     struct privacy *privacy;
     const char *role;               /* that the model was named by; NULL: it was not */
     struct other *others;           /* models that the routes have led to */

@@ -1,6 +1,7 @@
 /* boxes.c - the box that a mode promises. */
 #include "cmd/agent.h"
 
+#include "core/labels.h"
 #include "core/policy.h"
 #include "env/local.h"
 
@@ -35,6 +36,55 @@ CO int agent_tier(struct agent *a, const char *mode)
     return 0;
 }
 
+/* The session's word on a connection that the list allows, and the log's line about every one, durable before anything leaves. The
+ * turn waits meanwhile for the command, or goes on with something else: the log is not this fiber's alone. */
+static CO int decided(void *arg, const char *host, int port, const char *why, struct err *e)
+{
+    struct agent *a = arg;
+    struct session *s = a->session;
+    struct buf body = {0};
+    struct labels l = {0};
+    int r = why ? 0 : labels_look(s, (struct str){0}, &l, e);
+
+    if (r < 0)
+        return r;
+    if (!why)
+        r = labels_meet(&l, "a connection to another machine", e);
+    buf_addc(&body, '{');
+    js_add_text(&body, "what", "network");
+    js_add_text(&body, "host", host);
+    js_add_int(&body, "port", port);
+    js_add_text(&body, "verdict", why || r < 0 ? "deny" : "allow");
+    js_add_text(&body, "why", why ? why : r < 0 ? e->msg : "it is on the user's list");
+    buf_addc(&body, '}');
+    session_put(s, EV_DECIDE, s->view.seq, FROM_SYSTEM, &body);
+    log_flush(&s->log);
+    while (!log_clean(&s->log)) {
+        if (s->log.failed)
+            return err_set(e, -EIO, "the session's log has failed");
+        if (fiber_sleep(1) < 0)
+            return -ECANCELED;
+    }
+    return r;
+}
+
+static void listening(void *arg, int fd)
+{
+    struct agent *a = arg;
+
+    a->proxy = (struct proxy){ .listener = fd, .list = &a->egress, .decided = decided, .arg = a };
+    scope_go(&a->side, "proxy", proxy_serve, &a->proxy);
+}
+
+/* Whether commands may reach anything at all. */
+static bool lets_commands_out(const struct egress *g)
+{
+    for (size_t i = 0; i < g->n; i++)
+        if (!g->v[i].fetch_only)
+            return true;
+    return false;
+}
+
 CO int agent_box(struct agent *a)
 {
     struct boxing *box;
@@ -48,6 +98,9 @@ CO int agent_box(struct agent *a)
     box = xcalloc(1, sizeof(*box));
     *box = (struct boxing){ .tier = a->tier, .limits = BOX_LIMITS };
     box->scratch = xasprintf("%s/box/%s", a->home, a->session->log.row.id);
+    box->proxied = lets_commands_out(&a->egress);
+    box->listening = listening;
+    box->listening_arg = a;
     env_box(a->env, box);
     return boxing_begin(box, &e) < 0 ? fail(STATUS_FAILED, "%s", e.msg) : 0;
 }

@@ -136,6 +136,10 @@ static void tell(struct telling *t, const struct event *ev, const json_t *b)
                  STR(js_str(b, "why")), (long long)js_int(b, "requests", 0), (long long)js_int(b, "calls", 0),
                  (long long)js_int(b, "tokens_in", 0), (long long)js_int(b, "tokens_out", 0));
         break;
+    case EV_DECIDE:
+        buf_addf(out, "%.*s %.*s:%lld: %.*s, %.*s\n", STR(js_str(b, "what")), STR(js_str(b, "host")),
+                 (long long)js_int(b, "port", 0), STR(js_str(b, "verdict")), STR(js_str(b, "why")));
+        break;
     case EV_REQUEST:
     case EV_WIRE:
         break;

@@ -25,15 +25,16 @@ static bool is_name(const char *s)
 
 static int read_one(const json_t *each, struct egress *ret, struct err *e)
 {
-    static const char *const known[] = { "host", "port", "fetch_only" };
+    static const char *const known[] = { "host", "port", "fetch_only", "private" };
     struct str name = json_is_string(each) ? (struct str){ json_string_value(each), json_string_length(each) }
                                            : js_str(each, "host");
-    struct egress_host h = { .port = (int)js_int(each, "port", 0), .fetch_only = js_bool(each, "fetch_only", false) };
+    struct egress_host h = { .port = (int)js_int(each, "port", 0), .fetch_only = js_bool(each, "fetch_only", false),
+                             .is_private = js_bool(each, "private", false) };
     const char *key;
     json_t *value;
 
     if (!name.n || (size_t)strnlen(name.p, name.n) != name.n)
-        return err_set(e, -EBADMSG, "network: an entry is a host, or {host: NAME, port: N, fetch_only: true}");
+        return err_set(e, -EBADMSG, "network: an entry is a host, or {host: NAME, port: N, fetch_only: true, private: true}");
     json_object_foreach((json_t *)(json_is_object(each) ? each : NULL), key, value) {
         bool is = false;
 

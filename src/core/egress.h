@@ -4,9 +4,10 @@
  *     network:
  *       - registry.npmjs.org                                   ports 80 and 443
  *       - {host: "*.example.org", port: 8443, fetch_only: true}     only for the tools fetch and search, not for commands
+ *       - {host: git.corp.example, private: true}              its name may lead to an address of the user's own network
  *
  * A name leads to public addresses only: what is of this machine, of a private network, or an address from which a cloud's machine
- * reads its own secrets, is refused, unless the list has that very address, or localhost. */
+ * reads its own secrets, is refused, unless the list has that very address, or localhost, or says that it may. */
 #pragma once
 
 #include "base/js.h"
@@ -17,6 +18,7 @@ struct egress_host {
     char *name;                 /* in small letters; "*." in front: all names below it */
     int port;                   /* 0: 80 and 443 */
     bool fetch_only;
+    bool is_private;            /* its name may lead to addresses that are not public */
 };
 
 struct egress {

@@ -164,11 +164,9 @@ CO int labels_look(struct session *s, struct str sends, struct labels *ret, stru
     struct looking l = { .s = s, .found = ret };
     struct session_row row = s->log.row;
     struct log log;
-    int r = session_commit(s, e);
+    int r = privacy_load(s->view.cwd, str_of(secret_names), &l.secrets, e);
 
     *ret = (struct labels){0};
-    if (r == 0)
-        r = privacy_load(s->view.cwd, str_of(secret_names), &l.secrets, e);
     if (r < 0)
         return r;
     row.cwd = NULL;
@@ -178,6 +176,17 @@ CO int labels_look(struct session *s, struct str sends, struct labels *ret, stru
     ret->sends = holds(l.secrets, sends, 0) || (s->with.privacy && holds(s->with.privacy, sends, 0));
     privacy_free(l.secrets);
     return r;
+}
+
+int labels_meet(const struct labels *l, const char *leaving, struct err *e)
+{
+    if (l->sends)
+        return err_set(e, -EACCES, "what it would send holds something secret");
+    if (l->untrusted && l->secret)
+        return err_set(e, -EACCES, "three things would meet: what others may have written (event %llu, %s), something secret "
+                       "(event %llu, %s), and %s", (unsigned long long)l->untrusted, l->brought,
+                       (unsigned long long)l->secret, l->held, leaving);
+    return 0;
 }
 
 void labels_names(uint32_t labels, struct buf *out)

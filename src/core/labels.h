@@ -20,8 +20,11 @@ struct labels {
     bool sends;                             /* what is about to be sent holds something secret itself */
 };
 
-/* `sends`: what would leave, as text. The log is made durable first. */
+/* `sends`: what would leave, as text. Only what is durable of the log is read. */
 CO int labels_look(struct session *s, struct str sends, struct labels *ret, struct err *e);
+
+/* 0, or -EACCES with a sentence that says which things would meet in `leaving`. */
+int labels_meet(const struct labels *l, const char *leaving, struct err *e);
 
 /* The names of labels, with blanks between, for people. */
 void labels_names(uint32_t labels, struct buf *out);

@@ -116,24 +116,25 @@ static bool look(struct session *s, const struct tool *tool, const json_t *args,
 static CO int meets(struct session *s, const json_t *args, struct ruling *ret, struct err *e)
 {
     cleanup(freep) char *text = json_dumps(args, JSON_COMPACT);
+    struct err met = {0};
     struct labels l;
-    int r = labels_look(s, str_of(text ? text : ""), &l, e);
+    int r = session_commit(s, e);
 
+    if (r == 0)
+        r = labels_look(s, str_of(text ? text : ""), &l, e);
     if (r < 0)
         return r;
-    if (l.sends)
-        rule(ret, POLICY_ASK, "what it would send holds something secret");
-    else if (l.untrusted && l.secret)
-        rule(ret, POLICY_ASK, "three things would meet: what others may have written (event %llu, %s), something secret (event "
-             "%llu, %s), and a call that leaves this machine", (unsigned long long)l.untrusted, l.brought,
-             (unsigned long long)l.secret, l.held);
-    return l.sends || (l.untrusted && l.secret);
+    if (labels_meet(&l, "a call that leaves this machine", &met) == 0)
+        return 0;
+    rule(ret, POLICY_ASK, "%s", met.msg);
+    return 1;
 }
 
 /* HOST or HOST:PORT, as web_needs has it. */
 struct reaching {
     const struct egress *list;
     size_t n, unlisted;
+    bool is_public;                 /* an entry means public addresses only */
     char host[80];                  /* the first that is not on the list */
 };
 
@@ -143,12 +144,16 @@ static void reach(void *arg, struct str what)
     cleanup(freep) char *host = str_dup(what);
     char *colon = strrchr(host, ':');
     int port = colon ? atoi(colon + 1) : 443;
+    const struct egress_host *entry;
 
     if (colon)
         *colon = 0;
     w->n++;
-    if (egress_find(w->list, host, port, false))
+    entry = egress_find(w->list, host, port, false);
+    if (entry) {
+        w->is_public = w->is_public || !entry->is_private;
         return;
+    }
     if (w->unlisted++ == 0)
         snprintf(w->host, sizeof(w->host), "%.70s", host);
 }
@@ -174,7 +179,7 @@ static CO int rule_leaving(struct session *s, const struct tool *tool, const jso
         return 0;
     }
     rule(ret, POLICY_ALLOW, "its host is on the user's list");
-    ret->listed = true;
+    ret->listed = w.is_public;
     return 0;
 }
 

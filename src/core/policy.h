@@ -12,7 +12,7 @@ enum verdict { POLICY_ALLOW, POLICY_ASK, POLICY_DENY };
 struct ruling {
     enum verdict verdict;
     bool plain;                     /* it was allowed for what its words are: nothing may give them another meaning */
-    bool listed;                    /* it was allowed for the host that it names: no other machine may be reached by it */
+    bool listed;                    /* it was allowed for the host that it names, at addresses that are meant by that (egress.h) */
     char why[RULES_GIT_WHY + 300];   /* a sentence for the log, for the person who is asked, and for the model that is refused */
 };
 

@@ -27,24 +27,17 @@ static const struct row rows[] = {
 /* What runs whatever it is told to, and so is nothing that a prefix could allow. A name counts without its version: python3.11. */
 static const char *const runners[] = {
     "sh", "bash", "dash", "zsh", "ksh", "mksh", "fish", "csh", "tcsh", "ash", "busybox", "python", "python2", "python3", "pypy",
-    "pypy3", "perl", "ruby",
-    "node", "nodejs", "deno", "bun", "lua", "luajit", "php", "tclsh", "wish", "expect", "awk", "gawk", "mawk", "nawk", "sed",
-    "gsed", "ed", "ex", "vi",
-    "vim", "nvim", "emacs", "nano", "env", "xargs", "parallel", "timeout", "nice", "ionice", "chrt", "taskset", "nohup", "setsid",
-    "stdbuf", "unbuffer",
-    "time", "watch", "script", "ssh", "scp", "sftp", "rsync", "sudo", "su", "doas", "pkexec", "runuser", "chroot", "unshare",
-    "nsenter", "setpriv",
-    "capsh", "bwrap", "firejail", "docker", "podman", "systemd-run", "at", "batch", "crontab", "exec", "eval", "source", ".",
-    "command", "builtin", "trap",
-    "export", "declare", "typeset", "alias", "set", "unset", "local", "readonly", "hash", "enable", "shopt", "bind", "complete",
-    "gdb", "lldb", "strace",
-    "ltrace", "valgrind", "perf", "tee", "dd", "tar", "cpio", "zip", "unzip", "7z", "ar", "curl", "wget", "nc", "ncat", "socat",
-    "telnet", "ftp", "make",
-    "gmake", "ninja", "cmake", "meson", "gcc", "g++", "cc", "c++", "clang", "clang++", "ld", "as", "m4", "install", "cp", "mv",
-    "ln", "rm", "rmdir", "shred",
-    "chmod", "chown", "chgrp", "split", "csplit", "truncate", "npx", "pnpx", "uvx", "pipx", "man", "less", "more", "most",
-    "pager", "go", "java", "jshell",
-    "dc", "bc", "sqlite3", "psql", "mysql", "git-shell", "ld.so", "ld-linux-x86-64.so.2", "rein",
+    "pypy3", "perl", "ruby", "node", "nodejs", "deno", "bun", "lua", "luajit", "php", "tclsh", "wish", "expect", "awk", "gawk",
+    "mawk", "nawk", "sed", "gsed", "ed", "ex", "vi", "vim", "nvim", "emacs", "nano", "env", "xargs", "parallel", "timeout", "nice",
+    "ionice", "chrt", "taskset", "nohup", "setsid", "stdbuf", "unbuffer", "time", "watch", "script", "ssh", "scp", "sftp", "rsync",
+    "sudo", "su", "doas", "pkexec", "runuser", "chroot", "unshare", "nsenter", "setpriv", "capsh", "bwrap", "firejail", "docker",
+    "podman", "systemd-run", "at", "batch", "crontab", "exec", "eval", "source", ".", "command", "builtin", "trap", "export",
+    "declare", "typeset", "alias", "set", "unset", "local", "readonly", "hash", "enable", "shopt", "bind", "complete", "gdb",
+    "lldb", "strace", "ltrace", "valgrind", "perf", "tee", "dd", "tar", "cpio", "zip", "unzip", "7z", "ar", "curl", "wget", "nc",
+    "ncat", "socat", "telnet", "ftp", "make", "gmake", "ninja", "cmake", "meson", "gcc", "g++", "cc", "c++", "clang", "clang++",
+    "ld", "as", "m4", "install", "cp", "mv", "ln", "rm", "rmdir", "shred", "chmod", "chown", "chgrp", "split", "csplit", "truncate",
+    "npx", "pnpx", "uvx", "pipx", "man", "less", "more", "most", "pager", "go", "java", "jshell", "dc", "bc", "sqlite3", "psql",
+    "mysql", "git-shell", "ld.so", "ld-linux-x86-64.so.2", "rein",
 };
 
 static void say(struct rule_command *c, enum rule_verdict verdict, const char *fmt, ...) printf_fmt(3, 4);
@@ -403,12 +396,10 @@ static bool asks_version(const struct rule_command *c)
 {
     static const char *const tools[] = {
         "cc", "gcc", "g++", "clang", "clang++", "make", "cmake", "ninja", "meson", "git", "node", "npm", "npx", "yarn", "pnpm",
-        "python", "python3", "pip",
-        "pip3", "ruby", "perl", "php", "java", "javac", "mvn", "gradle", "go", "rustc", "cargo", "rustup", "docker", "kubectl",
-        "gdb", "valgrind", "rg",
-        "fd", "curl", "wget", "tar", "bash", "zsh", "psql", "sqlite3", "terraform", "helm", "tsc", "eslint", "prettier", "black",
-        "ruff", "mypy", "pytest",
-        "uv", "poetry", "deno", "bun", "swift", "ghc", "stack", "elixir", "erl", "lua", "R", "julia", "dotnet",
+        "python", "python3", "pip", "pip3", "ruby", "perl", "php", "java", "javac", "mvn", "gradle", "go", "rustc", "cargo",
+        "rustup", "docker", "kubectl", "gdb", "valgrind", "rg", "fd", "curl", "wget", "tar", "bash", "zsh", "psql", "sqlite3",
+        "terraform", "helm", "tsc", "eslint", "prettier", "black", "ruff", "mypy", "pytest", "uv", "poetry", "deno", "bun", "swift",
+        "ghc", "stack", "elixir", "erl", "lua", "R", "julia", "dotnet",
     };
 
     if (c->argc != 2 || (strcmp(c->argv[1], "--version") != 0 &&

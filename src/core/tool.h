@@ -65,7 +65,7 @@ struct call {
     const char *key;        /* names the call in env */
     const char *hide_env;
     bool plain;             /* it was allowed for what its words are (policy.h) */
-    bool listed;            /* it was allowed for the host that it names, and may reach no other machine */
+    bool listed;            /* it was allowed for the host that it names, whose name may lead to public addresses only */
     const char *said;       /* a person's reply to a tool that asks, else NULL */
     struct result *result;
 

@@ -2,6 +2,7 @@
 
 #include "base/path.h"
 #include "env/local.h"
+#include "env/proxy.h"
 #include "rt/proc.h"
 
 #include <dirent.h>
@@ -49,24 +50,17 @@ static void add_system(struct buf *out)
     /* Of /etc what programs look up; neither passwords nor keys nor the services' settings. */
     static const char *const etc[] = {
         "passwd", "group", "nsswitch.conf", "hosts", "host.conf", "hostname", "resolv.conf", "gai.conf", "services", "protocols",
-        "rpc",
-        "networks", "ethertypes", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "ld.so.preload", "alternatives", "ssl/certs",
-        "ssl/openssl.cnf",
-        "pki/tls/certs", "pki/ca-trust", "ca-certificates", "ca-certificates.conf", "crypto-policies", "localtime", "timezone",
-        "locale.alias",
-        "locale.conf", "default/locale", "os-release", "lsb-release", "debian_version", "redhat-release", "alpine-release",
-        "arch-release",
-        "system-release", "mime.types", "magic", "magic.mime", "inputrc", "bash.bashrc", "bashrc", "profile", "profile.d", "zsh",
-        "shells",
-        "environment", "terminfo", "fonts", "java", "java-17-openjdk", "java-11-openjdk", "java-21-openjdk", "jvm", "maven",
-        "gradle", "perl",
-        "python3", "python2", "python3.11", "python3.12", "python3.13", "python", "php", "ruby", "R", "texmf", "ghostscript",
-        "ImageMagick-6",
+        "rpc", "networks", "ethertypes", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "ld.so.preload", "alternatives", "ssl/certs",
+        "ssl/openssl.cnf", "pki/tls/certs", "pki/ca-trust", "ca-certificates", "ca-certificates.conf", "crypto-policies",
+        "localtime", "timezone", "locale.alias", "locale.conf", "default/locale", "os-release", "lsb-release", "debian_version",
+        "redhat-release", "alpine-release", "arch-release", "system-release", "mime.types", "magic", "magic.mime", "inputrc",
+        "bash.bashrc", "bashrc", "profile", "profile.d", "zsh", "shells", "environment", "terminfo", "fonts", "java",
+        "java-17-openjdk", "java-11-openjdk", "java-21-openjdk", "jvm", "maven", "gradle", "perl", "python3", "python2",
+        "python3.11", "python3.12", "python3.13", "python", "php", "ruby", "R", "texmf", "ghostscript", "ImageMagick-6",
         "ImageMagick-7", "X11/rgb.txt", "emacs", "vim", "nanorc", "less", "lesskey", "screenrc", "tmux.conf", "dpkg/origins",
-        "dpkg/shlibs.default",
-        "papersize", "OpenCL", "vulkan", "glvnd", "gnutls", "gdb", "valgrind", "libibverbs.d", "openmpi", "netconfig",
-        "manpath.config",
-        "machine-id", "rc.maven", "sgml", "xml", "groff", "apparmor.d/abstractions", "ld-nix.so.preload", "static", "nix/nix.conf",
+        "dpkg/shlibs.default", "papersize", "OpenCL", "vulkan", "glvnd", "gnutls", "gdb", "valgrind", "libibverbs.d", "openmpi",
+        "netconfig", "manpath.config", "machine-id", "rc.maven", "sgml", "xml", "groff", "apparmor.d/abstractions",
+        "ld-nix.so.preload", "static", "nix/nix.conf",
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(shown); i++)
@@ -80,20 +74,49 @@ static void add_system(struct buf *out)
     }
 }
 
+static bool covered(const char *path, const char *const *places, size_t n, const char *home)
+{
+    const char *below;
+
+    for (size_t i = 0; i < n; i++) {
+        cleanup(freep) char *place = home ? xasprintf("%s/%s", home, places[i]) : xstrdup(places[i]);
+
+        if (path_beneath(place, path, &below))
+            return true;
+    }
+    return false;
+}
+
+/* Variables that say which certificates programs trust. A file that they name is shown, wherever it lies. */
+static const char *const trusted[] = {
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "GIT_SSL_CAINFO",
+    "GIT_SSL_CAPATH", "PIP_CERT", "CARGO_HTTP_CAINFO", "AWS_CA_BUNDLE", "NIX_SSL_CERT_FILE", "HTTPLIB2_CA_CERTS", "DENO_CERT",
+    "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+};
+
+static void add_trusted(struct buf *out)
+{
+    static const char *const shown[] = { "/usr", "/etc/ssl/certs", "/etc/pki/tls/certs", "/etc/pki/ca-trust" };
+
+    for (size_t i = 0; i < ARRAY_SIZE(trusted); i++) {
+        const char *path = getenv(trusted[i]);
+        struct stat st;
+
+        if (path && path[0] == '/' && stat(path, &st) == 0 && S_ISREG(st.st_mode) && !covered(path, shown, ARRAY_SIZE(shown), NULL))
+            profile_add(out, "ro", path, "");
+    }
+}
+
 /* Folders of a home that hold programs, and what of them is nobody's business. */
 static const char *const toolchains[] = {
     ".cargo", ".rustup", ".nvm", ".fnm", ".pyenv", ".rbenv", ".nodenv", ".goenv", ".jenv", ".sdkman", ".asdf", ".volta", ".bun",
-    ".deno", "go",
-    ".ghcup", ".cabal", ".stack", ".opam", ".nimble", ".dotnet", ".juliaup", ".julia", ".elan", "miniconda3", "anaconda3",
-    "miniforge3",
-    "mambaforge", ".local/bin", ".local/lib", ".local/opt", ".local/pipx", ".local/share/mise", ".local/share/uv",
-    ".local/share/fnm",
-    ".local/share/pnpm", ".local/share/pipx", ".local/share/virtualenvs", ".nix-profile",
+    ".deno", "go", ".ghcup", ".cabal", ".stack", ".opam", ".nimble", ".dotnet", ".juliaup", ".julia", ".elan", "miniconda3",
+    "anaconda3", "miniforge3", "mambaforge", ".local/bin", ".local/lib", ".local/opt", ".local/pipx", ".local/share/mise",
+    ".local/share/uv", ".local/share/fnm", ".local/share/pnpm", ".local/share/pipx", ".local/share/virtualenvs", ".nix-profile",
 };
 static const char *const credentials[] = {
     ".cargo/credentials", ".cargo/credentials.toml", ".local/share/uv/credentials", ".cabal/config", ".stack/config.yaml",
-    ".bun/.npmrc",
-    ".dotnet/NuGet.Config", ".sdkman/etc/config", ".julia/servers", ".opam/config.lock", ".deno/credentials",
+    ".bun/.npmrc", ".dotnet/NuGet.Config", ".sdkman/etc/config", ".julia/servers", ".opam/config.lock", ".deno/credentials",
     ".local/share/pnpm/rc",
 };
 
@@ -123,19 +146,6 @@ static void add_folder(struct buf *out, const char *dir, const char *const *hidd
     }
     if (d)
         closedir(d);
-}
-
-static bool covered(const char *path, const char *const *places, size_t n, const char *home)
-{
-    const char *below;
-
-    for (size_t i = 0; i < n; i++) {
-        cleanup(freep) char *place = home ? xasprintf("%s/%s", home, places[i]) : xstrdup(places[i]);
-
-        if (path_beneath(place, path, &below))
-            return true;
-    }
-    return false;
 }
 
 /* A directory of the PATH that lies elsewhere; where it is the bin of something, all of that, unless that were the home. */
@@ -200,9 +210,10 @@ static void add_base(struct boxing *b, const char *root)
     if (b->tier == TIER_LIVE)
         profile_add(&b->base, "uid", "", "");
     add_system(&b->base);
+    add_trusted(&b->base);
     profile_add(&b->base, "rw", run, BOX_RUN);
     profile_add(&b->base, "rw", tmp, "/tmp");
-    profile_add(&b->base, "link", "/var/tmp", "/tmp");
+    profile_add(&b->base, "rw", tmp, "/var/tmp");       /* no link: a workspace may lie there */
     profile_add(&b->base, "rw", home, user_home());
     add_toolchains(&b->base, user_home(), root, b->tier == TIER_LIVE);
     profile_add(&b->base, "dev", "", "");
@@ -365,14 +376,29 @@ static int open_held(long pid, int held[BOX_HELD])
     return 0;
 }
 
+/* What a holder says, and the socket that comes with it. */
+static ssize_t hear_holder(int from, char *text, size_t size, int *ret_fd)
+{
+    char room[CMSG_SPACE(sizeof(int))];
+    struct iovec io = { text, size - 1 };
+    struct msghdr m = { .msg_iov = &io, .msg_iovlen = 1, .msg_control = room, .msg_controllen = sizeof(room) };
+    ssize_t n = recvmsg(from, &m, MSG_CMSG_CLOEXEC);
+    struct cmsghdr *c = n > 0 ? CMSG_FIRSTHDR(&m) : NULL;
+
+    if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof(int)))
+        memcpy(ret_fd, CMSG_DATA(c), sizeof(int));
+    return n;
+}
+
 CO int boxing_hold(struct boxing *b, const char *root, struct err *e)
 {
     cleanup(closep) int fd = -1, theirs = -1, ours = -1, at = open("/", O_PATH | O_CLOEXEC);
     cleanup(freep) char *box = NULL;
     cleanup(proc_freep) struct proc *proc = NULL;
     struct proc_fd fds[2];
+    const char *argv[] = { "rein-box", "--hold", "3", "--profile", "4", NULL, NULL, NULL };
     char text[512] = "", *what;
-    int r, pair[2], held[BOX_HELD];
+    int r, pair[2], held[BOX_HELD], listener = -1;
     long error = 0, pid = 0;
 
     if (b->held || b->tier != TIER_LIVE)
@@ -389,9 +415,11 @@ CO int boxing_hold(struct boxing *b, const char *root, struct err *e)
     theirs = pair[1];
     fds[0] = (struct proc_fd){ theirs, 3 };
     fds[1] = (struct proc_fd){ fd, 4 };
-    r = proc_spawn(&(struct proc_spec){ box, (char *const[]){ (char *)"rein-box", (char *)"--hold", (char *)"3",
-                                                              (char *)"--profile",
-                                                              (char *)"4", NULL }, (char *const[]){ NULL }, at, fds, 2 }, &proc, e);
+    if (b->proxied) {
+        argv[5] = "--proxy";
+        argv[6] = PROXY_PORT;
+    }
+    r = proc_spawn(&(struct proc_spec){ box, (char *const *)argv, (char *const[]){ NULL }, at, fds, 2 }, &proc, e);
     if (r < 0)
         return r;
     close(theirs);
@@ -399,13 +427,15 @@ CO int boxing_hold(struct boxing *b, const char *root, struct err *e)
     r = fd_readable(ours, "a box", HOLD_MS);
     if (r < 0)
         return r == -ECANCELED ? r : err_set(e, r, "the box could not be built: its supervisor does not answer");
-    if (read(ours, text, sizeof(text) - 1) <= 0 || sscanf(text, "%ld %ld", &error, &pid) != 2)
+    if (hear_holder(ours, text, sizeof(text), &listener) <= 0 || sscanf(text, "%ld %ld", &error, &pid) != 2)
         return err_set(e, -EIO, "the box could not be built: its supervisor ended");
     what = strchr(text, ' ');
     what = what ? strchr(what + 1, ' ') : NULL;
     if (error)
         return err_set(e, -ENOTSUP, "the box could not be built (%s: %s), so the command was not started", what ? what + 1 : "",
                        strerror((int)error));
+    if (listener >= 0)
+        b->listening(b->listening_arg, listener);
     r = open_held(pid, held);
     if (r < 0)
         return err_set(e, r, "the box's namespaces cannot be opened: %s", strerror(-r));
@@ -418,31 +448,35 @@ char **boxing_environment(const struct boxing *b, char **user, const char *const
 {
     static const char *const known[] = {
         "PATH", "LANG", "LANGUAGE", "TZ", "USER", "LOGNAME", "SHELL", "COLUMNS", "LINES", "CC", "CXX", "CPP", "LD", "AR", "AS",
-        "NM",
-        "RANLIB", "CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "MAKEFLAGS", "CMAKE_GENERATOR", "CMAKE_PREFIX_PATH", "NINJA_STATUS",
-        "PKG_CONFIG_PATH", "LD_LIBRARY_PATH", "LIBRARY_PATH", "CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "MANPATH",
-        "JAVA_HOME",
-        "GOPATH", "GOROOT", "GOFLAGS", "GOPROXY", "GONOSUMDB", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN", "RUSTFLAGS",
-        "NVM_DIR",
-        "NODE_PATH", "NODE_ENV", "PNPM_HOME", "VOLTA_HOME", "BUN_INSTALL", "DENO_INSTALL", "PYENV_ROOT", "PYENV_VERSION",
-        "VIRTUAL_ENV",
-        "CONDA_PREFIX", "CONDA_DEFAULT_ENV", "PYTHONPATH", "PYTHONHASHSEED", "GEM_HOME", "GEM_PATH", "RBENV_ROOT", "SDKMAN_DIR",
-        "ASDF_DIR",
-        "PERL5LIB", "LUA_PATH", "LUA_CPATH", "SOURCE_DATE_EPOCH", "CI", "DEBUG", "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS",
-        "TSAN_OPTIONS", "MSAN_OPTIONS", "MALLOC_ARENA_MAX", "NO_COLOR", "FORCE_COLOR",
+        "NM", "RANLIB", "CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "MAKEFLAGS", "CMAKE_GENERATOR", "CMAKE_PREFIX_PATH",
+        "NINJA_STATUS", "PKG_CONFIG_PATH", "LD_LIBRARY_PATH", "LIBRARY_PATH", "CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH",
+        "MANPATH", "JAVA_HOME", "GOPATH", "GOROOT", "GOFLAGS", "GOPROXY", "GONOSUMDB", "CARGO_HOME", "RUSTUP_HOME",
+        "RUSTUP_TOOLCHAIN", "RUSTFLAGS", "NVM_DIR", "NODE_PATH", "NODE_ENV", "PNPM_HOME", "VOLTA_HOME", "BUN_INSTALL",
+        "DENO_INSTALL", "PYENV_ROOT", "PYENV_VERSION", "VIRTUAL_ENV", "CONDA_PREFIX", "CONDA_DEFAULT_ENV", "PYTHONPATH",
+        "PYTHONHASHSEED", "GEM_HOME", "GEM_PATH", "RBENV_ROOT", "SDKMAN_DIR", "ASDF_DIR", "PERL5LIB", "LUA_PATH", "LUA_CPATH",
+        "SOURCE_DATE_EPOCH", "CI", "DEBUG", "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS", "TSAN_OPTIONS", "MSAN_OPTIONS",
+        "MALLOC_ARENA_MAX", "NO_COLOR", "FORCE_COLOR",
     };
+#define PROXY_URL "http://127.0.0.1:" PROXY_PORT
+    static const char *const way_out[] = {
+        "HTTP_PROXY=" PROXY_URL, "HTTPS_PROXY=" PROXY_URL, "http_proxy=" PROXY_URL, "https_proxy=" PROXY_URL,
+        "NO_PROXY=localhost,127.0.0.1,::1", "no_proxy=localhost,127.0.0.1,::1", "NODE_USE_ENV_PROXY=1",
+    };
+#undef PROXY_URL
     size_t n = 0, k = 0;
     char **env;
 
     while (user[n])
         n++;
-    env = xcalloc(n + nset + ARRAY_SIZE(b->own) + 1, sizeof(*env));
+    env = xcalloc(n + nset + ARRAY_SIZE(b->own) + ARRAY_SIZE(way_out) + 1, sizeof(*env));
     for (size_t i = 0; i < n; i++) {
         struct str name = { user[i], strcspn(user[i], "=") };
         bool keep = name.n > 3 && memcmp(name.p, "LC_", 3) == 0;
 
         for (size_t j = 0; j < ARRAY_SIZE(known) && !keep; j++)
             keep = str_is(name, known[j]);
+        for (size_t j = 0; j < ARRAY_SIZE(trusted) && !keep; j++)
+            keep = str_is(name, trusted[j]);
         for (size_t j = 0; j < nset && keep; j++)
             keep = strncmp(set[j], user[i], name.n + 1) != 0;
         if (keep)
@@ -452,5 +486,7 @@ char **boxing_environment(const struct boxing *b, char **user, const char *const
         env[k++] = (char *)set[i];
     for (size_t i = 0; i < ARRAY_SIZE(b->own) && b->own[i]; i++)
         env[k++] = b->own[i];
+    for (size_t i = 0; i < ARRAY_SIZE(way_out) && b->proxied; i++)
+        env[k++] = (char *)way_out[i];
     return env;
 }

@@ -36,6 +36,9 @@ struct boxing {
     char *scratch;              /* a folder for what the session's commands keep at home and in /tmp */
     struct guard guard;         /* what of the workspace the last command had to leave as it was */
     bool guarded;               /* that is known */
+    bool proxied;               /* its commands have a way out (proxy.h); what they find it by is told them */
+    void (*listening)(void *arg, int fd);   /* is given the socket of that, once there is one, to keep */
+    void *listening_arg;
     int *held;                  /* namespaces that commands enter: BOX_HELD descriptors; NULL: not yet */
     char *own[2];               /* variables that say where those are */
     struct box_limits limits;

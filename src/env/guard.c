@@ -270,13 +270,11 @@ static bool harmless(const char *section, const char *key, const char *value)
                                         "symlinks", "autocrlf", "eol", "safecrlf", "quotepath", "abbrev", "untrackedcache",
                                         "preloadindex" };
     static const char *const sections[] = { "user", "branch", "init", "extensions", "pull", "push", "rebase", "commit", "color",
-                                            "advice",
-                                            "index", "gc", "pack", "fetch", "status", "log", "submodule", "receive",
+                                            "advice", "index", "gc", "pack", "fetch", "status", "log", "submodule", "receive",
                                             "maintenance" };
     static const char *const programs[] = { "hook", "command", "cmd", "program", "helper", "proxy", "path", "exec", "pack",
-                                            "update", "template",
-                                            "editor", "driver", "textconv", "process", "clean", "smudge", "ssh", "pager",
-                                            "receivepack",
+                                            "update", "template", "editor", "driver", "textconv", "process", "clean", "smudge",
+                                            "ssh", "pager", "receivepack",
                                             "uploadpack", "file", "gpgsign", "signingkey" };
     size_t n = strcspn(section, " .\"");
 

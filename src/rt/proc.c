@@ -295,7 +295,7 @@ struct watch {
     struct gate gate;
 };
 
-static void on_readable(uv_poll_t *poll, int status, int events)
+static void on_event(uv_poll_t *poll, int status, int events)
 {
     (void)status;
     (void)events;
@@ -307,7 +307,7 @@ static void watch_closed(uv_handle_t *h)
     free(container_of((uv_poll_t *)h, struct watch, poll));
 }
 
-CO int fd_readable(int fd, const char *why, int64_t timeout_ms)
+static CO int fd_wait(int fd, int events, const char *why, int64_t timeout_ms)
 {
     struct watch *w = xcalloc(1, sizeof(*w));
     int r = uv_poll_init(loop_uv(), &w->poll, fd);
@@ -316,9 +316,19 @@ CO int fd_readable(int fd, const char *why, int64_t timeout_ms)
         free(w);
         return r;
     }
-    uv_poll_start(&w->poll, UV_READABLE | UV_DISCONNECT, on_readable);
+    uv_poll_start(&w->poll, events, on_event);
     r = gate_wait(&w->gate, why, timeout_ms);
     uv_poll_stop(&w->poll);
     uv_close((uv_handle_t *)&w->poll, watch_closed);
     return r;
+}
+
+CO int fd_readable(int fd, const char *why, int64_t timeout_ms)
+{
+    return fd_wait(fd, UV_READABLE | UV_DISCONNECT, why, timeout_ms);
+}
+
+CO int fd_writable(int fd, const char *why, int64_t timeout_ms)
+{
+    return fd_wait(fd, UV_WRITABLE, why, timeout_ms);
 }

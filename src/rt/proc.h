@@ -53,6 +53,9 @@ const char *proc_boot(void);
 /* Waits until there is something to read from a descriptor, or its other end is gone. 0, -ETIMEDOUT, -ECANCELED. */
 CO int fd_readable(int fd, const char *why, int64_t timeout_ms);
 
+/* The same until something can be written. */
+CO int fd_writable(int fd, const char *why, int64_t timeout_ms);
+
 static inline void proc_freep(struct proc **p)
 {
     proc_free(*p);

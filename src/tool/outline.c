@@ -14,10 +14,9 @@
 /* Kinds of tags that help to find one's way, as ctags calls them. */
 static const char *const kinds[] = {
     "function", "func", "method", "class", "struct", "union", "enum", "interface", "trait", "typedef", "type", "module",
-    "namespace",
-    "package", "impl", "object", "record", "protocol", "subroutine", "procedure", "singletonMethod", "constructor", "generator",
-    "table",
-    "view", "trigger", "target", "chapter", "section", "subsection", "subsubsection", "implementation", "annotation", "component",
+    "namespace", "package", "impl", "object", "record", "protocol", "subroutine", "procedure", "singletonMethod", "constructor",
+    "generator", "table", "view", "trigger", "target", "chapter", "section", "subsection", "subsubsection", "implementation",
+    "annotation", "component",
 };
 
 /* How definitions begin, by the names of files. */

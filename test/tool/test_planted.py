@@ -22,7 +22,7 @@ DEFECTS = {
     "what a shell has kept": ("src/tool/bash.c", ".plain = c->plain, .dir", ".plain = false, .dir", "tool/plain_commands_take_nothing_over"),
     "links in place of files": ("src/core/policy.c", "(w->kind != GRANT_WRITE || is_itself(text))", "(w->kind != GRANT_WRITE || is_itself(text) || w)", "tool/words_that_last"),
     "what leaves in mode auto": ("src/core/policy.c", "    if (!w.n || w.unlisted) {", "    if (!w.n) {", "tool/hosts_of_the_list"),
-    "three that meet": ("src/core/policy.c", "    return l.sends || (l.untrusted && l.secret);", "    return l.sends && l.untrusted && l.secret && !e;",
+    "three that meet": ("src/core/policy.c", "    rule(ret, POLICY_ASK, \"%s\", met.msg);\n    return 1;", "    return 0;",
                         "peer/nothing_planted_comes_to_pass"),
 }
 

@@ -1,0 +1,24 @@
+/* proxy.h - the way out of a box, for its commands: an HTTP proxy on the loopback of the box, whose socket rein has, and which
+ * connects them to hosts of the user's list and to nothing else.
+ *
+ * It takes CONNECT, behind which a command speaks TLS with the host itself, and plain requests for http://. A host is matched
+ * against the list before its name is looked up, and what the name leads to is checked again; that address is dialled, and no other
+ * (core/egress.h). What is said no to gets a status and a sentence that says why. */
+#pragma once
+
+#include "core/egress.h"
+#include "rt/fiber.h"
+
+#define PROXY_PORT "3128"       /* on 127.0.0.1 in the box */
+
+struct proxy {
+    int listener;
+    const struct egress *list;
+    /* Told of every decision, which is durable when it returns; may say no to what the list allows, with a sentence: -EACCES. `why`
+     * NULL: the list allows it; else why not. */
+    CO int (*decided)(void *arg, const char *host, int port, const char *why, struct err *e);
+    void *arg;
+};
+
+/* Serves until it is cancelled: a fiber. Takes a struct proxy, which has to live as long. */
+CO int proxy_serve(void *proxy);
