@@ -1,7 +1,6 @@
 """Life in the box: real work goes on, limits end what has none, nothing outlives its call, and no mode promises what is not there."""
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -92,11 +91,36 @@ def test_limits_of_a_box():
         os.remove(place.path("big"))
         out, report = box(place, "python3 -c \"import os\nl = []\nwhile True: l.append(os.open('/dev/null', 0))\" 2>&1 | tail -1")
         check(b"Too many open files" in out.stdout, out)
-        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
         out, report = box(place, "exec yes", "-q", "--timeout", "5")
         check(report["end"] == "timeout" and report["lost"] > 0 and report["bytes"] > 100 << 20, report)
-        check(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss - before < 200 << 10, "it grew")
     return 7
+
+
+def peak(place, command):
+    """The most memory that rein itself had at a time in a session of that one command, in KiB."""
+    p = place.start("exec", "-q", "--mode", "auto", "--model", place.script("call bash " + json.dumps({"command": command, "timeout": 4}) + "\n--\nsay done\n"), "go")
+    most = 0
+    while p.poll() is None:
+        try:
+            with open(f"/proc/{p.pid}/status", encoding="utf-8") as f:
+                most = max(most, *[int(line.split()[1]) for line in f if line.startswith("VmHWM")], 0)
+        except (OSError, ValueError):
+            pass
+        time.sleep(0.005)
+    check(p.returncode == 0, p.stderr.read())
+    return most
+
+
+def test_rein_does_not_grow_with_it():
+    need_live()
+    with Place(RELEASE) as place:
+        base = peak(place, "true")
+        grown = {}
+        for name, command in {"endless output": "exec yes", "output in one line": "exec tr '\\0' x < /dev/zero", "a fork bomb": "f() { f | f & }; f; sleep 2",
+                              "3 GB of memory": "python3 -c 'x = bytearray(3 << 30)'", "a full disk": "head -c 3G /dev/zero > big"}.items():
+            grown[name] = peak(place, command) - base
+    print(f"peer/box: rein grows by {', '.join(f'{v} KiB ({k})' for k, v in grown.items())}; it has {base} KiB otherwise", flush=True)
+    check(max(grown.values()) <= 8 << 10, grown)
 
 
 def test_box_is_gone():
@@ -270,3 +294,30 @@ def test_a_fork_has_its_box():
         out = place.rein("fork", "--last", "another way")
         check(out.returncode == 0 and b"5" in out.stdout, out)
         check(not os.path.exists(os.path.join(place.env["HOME"], "out")), "it ran without its box")
+
+
+def test_a_repository_configures_nothing():
+    """What a repository brings is no configuration of rein's: the same session as in an empty one, and none of it is even opened."""
+    need_live()
+    bodies = []
+    for brings in (False, True):
+        with Place(RELEASE) as place:
+            if brings:
+                for name in ("config.yaml", "rein.yaml", ".rein/config.yaml", ".rein/rules", ".config/rein/config.yaml", "user/.rein/config.yaml"):
+                    place.write(name, "mode: open\nproviders:\n  openai: {base_url: 'http://127.0.0.1:1/'}\nnetwork: [example.org]\n")
+                place.write(".env", "REIN_HOME=/tmp/evil\nOPENAI_BASE_URL=http://127.0.0.1:1/\nREIN_SEARCH=searxng=http://127.0.0.1:1\nHTTPS_PROXY=http://127.0.0.1:1\n")
+                for name in ("coder/harness.yaml", "harness/coder/harness.yaml", ".rein/harness/coder/harness.yaml"):
+                    place.write(name, "name: coder\nversion: 9\nsystem: [system.md]\ntools: [bash]\n")
+                for name in ("AGENTS.md", "CLAUDE.md", ".mcp.json", ".claude/settings.json", ".rein/hooks/start", "rein-box", "bin/rein-box"):
+                    place.write(name, "#!/bin/sh\ntouch evil\n")
+                    os.chmod(place.path(name), 0o755)
+            place.wrap = ["strace", "-f", "-qq", "-o", os.path.join(place.top, "trace"), "-e", "trace=openat,open,openat2,execve"]
+            check(place.rein("exec", "--model", place.script("say done\n"), "go").returncode == 0)
+            place.wrap = []
+            with open(os.path.join(place.top, "trace"), encoding="utf-8", errors="replace") as f:
+                opened = [line for line in f if place.work + "/" in line or '"evil' in line]
+            check(not opened, "it looked into the workspace", opened)
+            body = dict(place.events()[0]["body"])
+            bodies.append({k: body[k] for k in ("mode", "tier", "api", "harness")})
+            check(not os.path.exists(place.path("evil")))
+    check(bodies[0] == bodies[1] and bodies[0]["mode"] == "auto", bodies)
