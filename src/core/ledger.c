@@ -420,75 +420,71 @@ CO int ledger_reserve(struct ledger *l, const char *budget, int64_t cap, const c
     }
 }
 
-CO int ledger_settle(struct ledger *l, const char *budget, const char *entry, int64_t cost, struct err *e)
+/* On top of whatever others write meanwhile. */
+static CO int append(struct ledger *l, enum kind kind, struct buf *body, struct err *e)
 {
+    cleanup(buf_done) struct buf whole = *body;
     int r;
 
+    *body = (struct buf){0};
     do {
-        struct buf body = {0};
+        struct buf copy = {0};
 
         r = ledger_read(l, e);
         if (r < 0)
             return r;
-        buf_addc(&body, '{');
-        js_add_text(&body, "budget", budget);
-        js_add_text(&body, "entry", entry);
-        js_add_int(&body, "spent", cost);
-        buf_addc(&body, '}');
-        r = put(l, EV_BUDGET, &body, e);
+        buf_add_str(&copy, buf_str(&whole));
+        r = put(l, kind, &copy, e);
     } while (r == -EAGAIN);
     return r;
 }
 
-CO int ledger_approve(struct ledger *l, struct grant *g, const char *by, const char *hash, struct err *e)
+CO int ledger_settle(struct ledger *l, const char *budget, const char *entry, int64_t cost, struct err *e)
 {
-    int r;
+    struct buf body = {0};
 
-    do {
-        struct buf body = {0};
+    buf_addc(&body, '{');
+    js_add_text(&body, "budget", budget);
+    js_add_text(&body, "entry", entry);
+    js_add_int(&body, "spent", cost);
+    buf_addc(&body, '}');
+    return append(l, EV_BUDGET, &body, e);
+}
 
-        r = ledger_read(l, e);
-        if (r < 0)
-            return r;
-        buf_addc(&body, '{');
-        if (g) {
-            js_add_text(&body, "kind", grant_kind_name(g->kind));
-            js_add_text(&body, "what", g->what);
-            js_add_text(&body, "root", g->root);
-            js_add_text(&body, "session", g->session);
-            js_add_int(&body, "until", g->until);
-        } else {
-            js_add_bool(&body, "once", true);
-        }
-        js_add_text(&body, "by", by);
-        js_add_text(&body, "hash", hash);
-        buf_addc(&body, '}');
-        r = put(l, EV_GRANT, &body, e);
-    } while (r == -EAGAIN);
-    if (r == 0 && g)
-        g->id = l->grants.v[l->grants.n - 1].id;
-    return r;
+CO int ledger_approve(struct ledger *l, const struct grant *g, const char *by, const char *hash, struct err *e)
+{
+    struct buf body = {0};
+
+    buf_addc(&body, '{');
+    if (g) {
+        js_add_text(&body, "kind", grant_kind_name(g->kind));
+        js_add_text(&body, "what", g->what);
+        js_add_text(&body, "root", g->root);
+        js_add_text(&body, "session", g->session);
+        js_add_int(&body, "until", g->until);
+    } else {
+        js_add_bool(&body, "once", true);
+    }
+    js_add_text(&body, "by", by);
+    js_add_text(&body, "hash", hash);
+    buf_addc(&body, '}');
+    return append(l, EV_GRANT, &body, e);
 }
 
 CO int ledger_revoke(struct ledger *l, uint64_t id, struct err *e)
 {
-    int r;
+    struct buf body = {0};
+    bool known = false;
+    int r = ledger_read(l, e);
 
-    do {
-        struct buf body = {0};
-        bool known = false;
-
-        r = ledger_read(l, e);
-        for (size_t i = 0; r == 0 && i < l->grants.n; i++)
-            known = known || l->grants.v[i].id == id;
-        if (r == 0 && !known)
-            return err_set(e, -ENOENT, "there is no grant %llu; `rein grants` lists them", (unsigned long long)id);
-        if (r < 0)
-            return r;
-        buf_addc(&body, '{');
-        js_add_int(&body, "revoke", (int64_t)id);
-        buf_addc(&body, '}');
-        r = put(l, EV_GRANT, &body, e);
-    } while (r == -EAGAIN);
-    return r;
+    for (size_t i = 0; r == 0 && i < l->grants.n; i++)
+        known = known || l->grants.v[i].id == id;
+    if (r == 0 && !known)
+        return err_set(e, -ENOENT, "there is no grant %llu; `rein grants` lists them", (unsigned long long)id);
+    if (r < 0)
+        return r;
+    buf_addc(&body, '{');
+    js_add_int(&body, "revoke", (int64_t)id);
+    buf_addc(&body, '}');
+    return append(l, EV_GRANT, &body, e);
 }

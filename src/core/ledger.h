@@ -61,8 +61,8 @@ CO int ledger_reserve(struct ledger *l, const char *budget, int64_t cap, const c
 CO int ledger_settle(struct ledger *l, const char *budget, const char *entry, int64_t cost, struct err *e);
 
 /* A person's word on a call, which `by` names (SESSION:CALL), and whose tool and arguments have that hash. `g`: it is for more than
- * this one, and g->id is its number then; NULL: for this one. */
-CO int ledger_approve(struct ledger *l, struct grant *g, const char *by, const char *hash, struct err *e);
+ * this one; NULL: for this one. */
+CO int ledger_approve(struct ledger *l, const struct grant *g, const char *by, const char *hash, struct err *e);
 
 /* Takes a grant back. -ENOENT: there is none of that number. */
 CO int ledger_revoke(struct ledger *l, uint64_t id, struct err *e);

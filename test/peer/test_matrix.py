@@ -509,7 +509,7 @@ def test_39_one_denied_one_broken():
         with Place() as place, Apis([calls(("read", {"path": "a"}), ("bash", {"command": "kill -9 $$"}), ("write", {"path": "w", "content": "w"})),
                                      text("ok")]) as mock:
             place.write("a", "a\n")
-            out = place.rein("exec", *mock.options(api), *QUICK, "go")
+            out = place.rein("exec", *mock.options(api), *QUICK, "--mode", "ask", "go")
             check(out.returncode == 3, out)
             out = place.rein("resume", "--last", "--answer", "5.2=yes", "--answer", "5.3=no")
             check(out.returncode == 0 and not mock.refused and len(mock.raw) == 2, out, mock.refused)

@@ -15,6 +15,15 @@ def script(place, *steps):
     return place.script("--\n".join(s if s.endswith("\n") else s + "\n" for s in steps))
 
 
+def persistent(place):
+    """A harness whose shell goes on from command to command."""
+    harness = os.path.join(place.top, "persistent")
+    shutil.copytree(os.path.join(TOP, "harness", "coder"), harness)
+    with open(os.path.join(harness, "harness.yaml"), "a", encoding="utf-8") as f:
+        f.write("\nshell: {persistent: true}\n")
+    return harness
+
+
 def results(place):
     return [b for _, b in story(place.events(), "result")]
 
@@ -53,10 +62,7 @@ def test_repositories_have_no_effect():
 def test_plain_commands_take_nothing_over():
     """What a person allowed once does not give later words another meaning."""
     with Place() as place:
-        harness = os.path.join(place.top, "persistent")
-        shutil.copytree(os.path.join(TOP, "harness", "coder"), harness)
-        with open(os.path.join(harness, "harness.yaml"), "a", encoding="utf-8") as f:
-            f.write("\nshell: {persistent: true}\n")
+        harness = persistent(place)
         place.write("bin/ls", "#!/bin/sh\ntouch pwned\n")
         os.chmod(place.path("bin/ls"), 0o755)
         place.write("sub/a", "x")
@@ -82,10 +88,7 @@ def test_plain_commands_take_nothing_over():
 def test_the_shell_outside():
     """A person let it go elsewhere: from there on nothing is plain."""
     with Place() as place:
-        harness = os.path.join(place.top, "persistent")
-        shutil.copytree(os.path.join(TOP, "harness", "coder"), harness)
-        with open(os.path.join(harness, "harness.yaml"), "a", encoding="utf-8") as f:
-            f.write("\nshell: {persistent: true}\n")
+        harness = persistent(place)
         model = script(place, call("bash", command="cd /etc"), call("bash", command="ls"), "say done")
         check(place.rein("exec", "--mode", "ask", "--harness", harness, "--model", model, "go").returncode == 3)
         out = place.rein("resume", "--last", "--answer", "all=yes")
