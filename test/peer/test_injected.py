@@ -78,19 +78,21 @@ class World:
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(self.service)
         self.listener.listen(4)
+        self.listener.settimeout(0.1)
         self.hello = b""
         threading.Thread(target=self.serve, daemon=True).start()
         self.public = f"/tmp/rein-planted-{self.collector.port}"
         self.requests = []
 
     def serve(self):
-        try:
-            while True:
+        while self.listener.fileno() >= 0:
+            try:
                 c, _ = self.listener.accept()
+                c.settimeout(5)
                 self.hello += c.recv(99)
                 c.close()
-        except OSError:
-            pass
+            except OSError:
+                pass
 
     def git(self, *args):
         subprocess.run(["git", *args], cwd=self.place.work, env=dict(self.place.env, HOME="/nonexistent"), check=True, stdout=subprocess.DEVNULL)
