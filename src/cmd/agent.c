@@ -60,7 +60,7 @@ static CO int main_fiber(void *arg)
 
     start->status = start->fn(a);
     scope_done(&a->side);
-    if (a->proxy.list)
+    if (a->proxy.listener)
         close(a->proxy.listener);
     session_free(a->session);
     ledger_done(&a->ledger);

@@ -69,6 +69,9 @@ void agent_others_free(struct agent *a);
 CO int agent_tier(struct agent *a, const char *mode);
 CO int agent_box(struct agent *a);
 
+/* Lets a box's commands out to the hosts of the user's list, if there are any for them; `decide` is told. */
+void agent_way_out(struct agent *a, struct boxing *box, proxy_decided *decide);
+
 /* A new session from the options, or an existing one with what the options change. The status on failure, else 0. */
 CO int agent_create(struct agent *a);
 CO int agent_open(struct agent *a, struct session_row *row);

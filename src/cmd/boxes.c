@@ -72,7 +72,7 @@ static void listening(void *arg, int fd)
 {
     struct agent *a = arg;
 
-    a->proxy = (struct proxy){ .listener = fd, .list = &a->egress, .decided = decided, .arg = a };
+    a->proxy.listener = fd;
     scope_go(&a->side, "proxy", proxy_serve, &a->proxy);
 }
 
@@ -83,6 +83,14 @@ static bool lets_commands_out(const struct egress *g)
         if (!g->v[i].fetch_only)
             return true;
     return false;
+}
+
+void agent_way_out(struct agent *a, struct boxing *box, proxy_decided *decide)
+{
+    a->proxy = (struct proxy){ .list = &a->egress, .decided = decide, .arg = a };
+    box->proxied = box->tier == TIER_LIVE && lets_commands_out(&a->egress);
+    box->listening = listening;
+    box->listening_arg = a;
 }
 
 CO int agent_box(struct agent *a)
@@ -98,9 +106,7 @@ CO int agent_box(struct agent *a)
     box = xcalloc(1, sizeof(*box));
     *box = (struct boxing){ .tier = a->tier, .limits = BOX_LIMITS };
     box->scratch = xasprintf("%s/box/%s", a->home, a->session->log.row.id);
-    box->proxied = lets_commands_out(&a->egress);
-    box->listening = listening;
-    box->listening_arg = a;
+    agent_way_out(a, box, decided);
     env_box(a->env, box);
     return boxing_begin(box, &e) < 0 ? fail(STATUS_FAILED, "%s", e.msg) : 0;
 }

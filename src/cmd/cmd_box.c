@@ -70,11 +70,26 @@ static const char *end_word(const struct env_outcome *o)
 {
     static const char *const words[] = {
         [ENV_EXIT] = "exit", [ENV_TIMEOUT] = "timeout", [ENV_CANCEL] = "cancelled", [ENV_ORPHAN] = "orphaned",
-        [ENV_MEMORY] = "memory",
-        [ENV_PROCESSES] = "processes", [ENV_DISK] = "disk", [ENV_INPUT] = "input",
+        [ENV_MEMORY] = "memory", [ENV_PROCESSES] = "processes", [ENV_DISK] = "disk", [ENV_INPUT] = "input",
     };
 
     return words[o->end];
+}
+
+/* What was decided about connections, for the report: there is no session that could have it in its log. */
+static struct buf decisions = { .max = 1 << 20 };
+
+static CO int decided(void *arg, const char *host, int port, const char *why, struct err *e)
+{
+    (void)arg;
+    (void)e;
+    buf_adds(&decisions, decisions.n ? ",{" : "{");
+    js_add_text(&decisions, "host", host);
+    js_add_int(&decisions, "port", port);
+    js_add_text(&decisions, "verdict", why ? "deny" : "allow");
+    js_add_text(&decisions, "why", why);
+    buf_addc(&decisions, '}');
+    return 0;
 }
 
 /* One line of JSON. False: it could not be written. */
@@ -103,6 +118,10 @@ static bool report(const struct agent *a, enum tier tier, const char *why, const
         if (o->moved_out)
             js_add_text(&out, "moved_out", o->moved_out);
         js_add_int(&out, "ms", o->ms);
+    }
+    if (decisions.n) {
+        js_key(&out, "network");
+        buf_addf(&out, "[%s]", decisions.p);
     }
     buf_adds(&out, "}\n");
     good = fwrite(out.p, 1, out.n, f) == out.n && fflush(f) == 0;
@@ -157,15 +176,17 @@ static CO int box_main(struct agent *a)
     if (a->in->nargs == 0)
         return fail(STATUS_USAGE, "say what to run: rein box -- COMMAND");
     if (mode && strcmp(mode, "auto") != 0 && strcmp(mode, "ask") != 0 && strcmp(mode, "plan") != 0)
-        return fail(STATUS_USAGE, "rein box takes the modes auto, plan and ask; %s", strcmp(mode,
-                                                                                            "open") == 0 ? "in mode open there is "
-                    "no box" : "there is no other");
+        return fail(STATUS_USAGE, "rein box takes the modes auto, plan and ask; %s",
+                    strcmp(mode, "open") == 0 ? "in mode open there is no box" : "there is no other");
     a->cwd = realpath(a->in->opt.dir ? a->in->opt.dir : ".", NULL);
     if (!a->cwd)
         return fail(STATUS_USAGE, "the directory %s: %s", a->in->opt.dir ? a->in->opt.dir : ".", strerror(errno));
     r = env_local(a->cwd, a->home, &a->env, &e);
     if (r < 0)
         return fail(STATUS_USAGE, "%s", e.msg);
+    r = egress_read(json_object_get(a->config.tree, "network"), &a->egress, &e);
+    if (r < 0)
+        return fail(STATUS_USAGE, "%s: %s", a->config.path, e.msg);
     tier = tier_find(a->home, false, &why);
     if (a->in->opt.tier && strcmp(a->in->opt.tier, "landlock") == 0) {
         tier = tier == TIER_LIVE ? TIER_LANDLOCK : tier;
@@ -180,6 +201,7 @@ static CO int box_main(struct agent *a)
     *box = (struct boxing){ .tier = tier, .read_only = mode && strcmp(mode, "plan") == 0, .limits = BOX_LIMITS,
                             .scratch = xasprintf("%s/box/hand-%d", a->home, getpid()) };
     scratch = xstrdup(box->scratch);
+    agent_way_out(a, box, decided);
     env_box(a->env, box);
     r = boxing_begin(box, &e);
     if (r < 0)
@@ -187,6 +209,7 @@ static CO int box_main(struct agent *a)
     command = command_line(a->in->args, a->in->nargs);
     r = drive(a, command, tier, why);
     boxing_remove(scratch);
+    buf_done(&decisions);
     return r;
 }
 

@@ -11,12 +11,14 @@
 
 #define PROXY_PORT "3128"       /* on 127.0.0.1 in the box */
 
+/* Told of every decision, which is durable when it returns; may say no to what the list allows, with a sentence: -EACCES. `why`
+ * NULL: the list allows it; else why not. */
+typedef CO int proxy_decided(void *arg, const char *host, int port, const char *why, struct err *e);
+
 struct proxy {
     int listener;
     const struct egress *list;
-    /* Told of every decision, which is durable when it returns; may say no to what the list allows, with a sentence: -EACCES. `why`
-     * NULL: the list allows it; else why not. */
-    CO int (*decided)(void *arg, const char *host, int port, const char *why, struct err *e);
+    proxy_decided *decided;
     void *arg;
 };
 

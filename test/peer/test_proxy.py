@@ -162,3 +162,15 @@ def test_packages_from_a_registry():
         network(place, {"host": host, "private": True})
         text = run(place, "npm install --no-audit --no-fund is-odd@3.0.1 && node -e \"console.log(require('is-odd')(3))\"")[0]
         check("true" in text and {d for d in decisions(place)} == {(host, 443, "allow")}, text, decisions(place))
+
+
+def test_by_hand():
+    need_live()
+    with Site(PAGES) as site, Place() as place:
+        port = int(site.url.rsplit(":", 1)[1])
+        network(place, {"host": "127.0.0.1", "port": port})
+        out = place.rein("box", "--mode", "auto", "--report", os.path.join(place.top, "report"), "--", f"curl -s --noproxy x {site.url}/x; curl -s http://example.org/")
+        with open(os.path.join(place.top, "report"), encoding="utf-8") as f:
+            report = json.load(f)
+        check(out.stdout.startswith(b"a page\n") and b"is not among the hosts" in out.stdout, out)
+        check([(d["host"], d["verdict"]) for d in report["network"]] == [("127.0.0.1", "allow"), ("example.org", "deny")], report)

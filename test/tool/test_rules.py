@@ -1,6 +1,7 @@
 """Rules for what may run outside the box: lines that do more than they say, each shown to do it, are never allowed by themselves; ordinary
 ones mostly are."""
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -228,6 +229,39 @@ def test_rules_of_repositories():
     check(not allowed and not asked, "allowed:", allowed, "asked:", asked)
     check(len(REPOSITORIES) - len(unreal) >= 24, "too few are real", unreal)
     return len(REPOSITORIES)
+
+
+def test_rules_of_broken_repositories():
+    """Whatever stands where an index or a configuration should: a verdict, never memory that is not there, and where it is allowed git runs nothing."""
+    r, verdicts = random.Random(11), {0: 0, 10: 0}
+    with Place() as place:
+        ordinary(place)
+        shell(place, "git init -q sub; git -C sub commit -q --allow-empty -m x; git add sub; git update-index --index-version 4")
+        files = {}
+        for name in (".git/index", ".git/config"):
+            files[name] = place.read(name)
+        for i in range(300):
+            name = r.choice(list(files))
+            data = bytearray(files[name])
+            for _ in range(r.randrange(1, 6)):
+                how, at = r.randrange(4), r.randrange(len(data)) if data else 0
+                if how == 0 and data:
+                    data[at] = r.choice([0, 1, 0x7f, 0x80, 0xff, r.randrange(256)])
+                elif how == 1:
+                    data[at:at + r.randrange(40)] = b""
+                elif how == 2:
+                    data[at:at] = r.randbytes(r.randrange(20))
+                else:
+                    data[at:at] = r.choice([b"[core]\n", b"\tfsmonitor = touch pwned;false\n", b"[a \"b\\", b"\\\n", b'"', b"\r\n", b"[diff.x]textconv=y\n"])
+            place.write(name, bytes(data))
+            verdict = judge(place, "git status").returncode
+            verdicts[verdict] += 1
+            if verdict == 0:            # git reads the same in it
+                shell(place, "git status")
+                check(not os.path.exists(place.path("pwned")), "git read more than was seen", name, bytes(data))
+            place.write(name, files[name])
+    print(f"tool/rules: 300 broken repositories: {verdicts[0]} allowed, {verdicts[10]} asked about", flush=True)
+    return 300
 
 
 def test_rules_of_ordinary_lines():
