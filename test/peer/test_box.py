@@ -103,7 +103,9 @@ def peak(place, command):
     while p.poll() is None:
         try:
             with open(f"/proc/{p.pid}/status", encoding="utf-8") as f:
-                most = max(most, *[int(line.split()[1]) for line in f if line.startswith("VmHWM")], 0)
+                status = dict(line.split(":\t", 1) for line in f)
+            if status["Name"].strip() == "rein":            # and not what it is started from
+                most = max(most, int(status.get("VmHWM", "0").split()[0]))
         except (OSError, ValueError):
             pass
         time.sleep(0.005)
