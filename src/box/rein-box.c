@@ -20,14 +20,7 @@
  * pipe, and its outputs are one pipe.
  *
  * A job goes on when the link closes, since another rein may take it up: that one connects to the listening socket (of type
- * SOCK_SEQPACKET, at PATH). When nobody has watched for `grace` ms the job is ended (0: it stays). What comes over a
- * connection, one message each, is answered with one byte, 'o' or 'x':
- *
- *   w            watch: for as long as this connection stands, the job has an owner
- *   i KEY\n TEXT  text for the job's standard input, noted under KEY; x: that is closed, or does not take it
- *   f KEY\n      the same: end of the input
- *   p            nothing: the answer says that all that was sent before, by others too, has been dealt with
- *   k            end it
+ * SOCK_SEQPACKET, at PATH; job.h says what is said there). When nobody has watched for `grace` ms the job is ended (0: it stays).
  *
  * The spool is a file, read by rein at the end or by the next rein after a crash. This process holds an exclusive flock on it
  * for as long as it lives.
@@ -48,6 +41,8 @@
  * REASON: exit, timeout, cancel (rein asked), orphan (rein is gone), memory, processes, disk (that limit was exceeded). */
 #include "box/confine.h"
 #include "box/hold.h"
+#include "box/job.h"
+#include "box/report.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -72,11 +67,6 @@
 #include <unistd.h>
 
 #define TAIL_MAX    (1 << 20)
-#define REPORT_SIZE 4096
-#define INPUT_AT    3072
-#define INPUT_MAX   (256 << 10)         /* bytes that wait to be read by the job */
-#define MESSAGE_MAX (64 << 10)
-#define CONNECTIONS 16
 #define DISK_LOOK_MS 100
 #define END_MS      2000                /* for a box to end what is in it */
 #define STATUS_BOX_FAILED 125
@@ -361,103 +351,6 @@ static bool open_terminal(int *ret_ours, int *ret_theirs)
     return true;
 }
 
-/* What a job has beside a command: people who talk to it. */
-struct job {
-    int listen, in;                     /* in: the pipe to its standard input, or its terminal; -1 when closed */
-    bool close_in;                      /* once all is written */
-    bool tty;
-    char input[INPUT_MAX];
-    size_t waiting;
-    struct { int fd; bool watches; } conn[CONNECTIONS];
-    int n;
-    int64_t alone_since;                /* nobody watches; -1: someone does */
-};
-
-static void pump_input(struct job *j)
-{
-    ssize_t n = j->in >= 0 && j->waiting ? write(j->in, j->input, j->waiting) : 0;
-
-    if (n > 0) {
-        memmove(j->input, j->input + n, j->waiting - (size_t)n);
-        j->waiting -= (size_t)n;
-    }
-    if (n < 0 && errno != EAGAIN && errno != EINTR)
-        j->close_in = true, j->waiting = 0;
-    if (j->in >= 0 && j->close_in && j->waiting == 0) {
-        if (j->tty && write(j->in, "\4", 1) != 1)       /* the end of input at a terminal */
-            return;
-        close(j->in);
-        j->in = -1;
-    }
-}
-
-/* Takes text, or the end, for the standard input, and notes the key under which it came. */
-static bool take_input(struct job *j, int spool, char *message, size_t n, bool end)
-{
-    char *nl = memchr(message, '\n', n), key[REPORT_SIZE - INPUT_AT] = "";
-    size_t text = nl ? n - (size_t)(nl - message) - 1 : 0;
-
-    if (!nl || (size_t)(nl - message) >= sizeof(key) || j->in < 0 || j->close_in || text > INPUT_MAX - j->waiting)
-        return false;
-    memcpy(key, message, (size_t)(nl - message));
-    if (pwrite(spool, key, sizeof(key), INPUT_AT) != (ssize_t)sizeof(key))
-        return false;
-    memcpy(j->input + j->waiting, nl + 1, text);
-    j->waiting += text;
-    j->close_in = end;
-    pump_input(j);
-    return true;
-}
-
-/* Deals with all that has come over one connection. 1: the job is to end; -1: the connection has. */
-static int serve(struct job *j, int i, int spool)
-{
-    static char message[MESSAGE_MAX];
-    ssize_t n;
-
-    while ((n = recv(j->conn[i].fd, message, sizeof(message), MSG_DONTWAIT)) > 0) {
-        char answer = 'o';
-
-        if (message[0] == 'w')
-            j->conn[i].watches = true;
-        else if (message[0] == 'i' || message[0] == 'f')
-            answer = take_input(j, spool, message + 1, (size_t)n - 1, message[0] == 'f') ? 'o' : 'x';
-        else if (message[0] != 'p' && message[0] != 'k')
-            answer = 'x';
-        send(j->conn[i].fd, &answer, 1, MSG_DONTWAIT | MSG_NOSIGNAL);
-        if (message[0] == 'k')
-            return 1;
-    }
-    return n < 0 && (errno == EAGAIN || errno == EINTR) ? 0 : -1;
-}
-
-/* Talks to whoever wants to, the eldest first. True: somebody asked for the end. */
-static bool talk(struct job *j, int spool)
-{
-    for (int i = 0; i < j->n;) {
-        int r = serve(j, i, spool);
-
-        if (r > 0)
-            return true;
-        if (r == 0) {
-            i++;
-            continue;
-        }
-        close(j->conn[i].fd);
-        memmove(&j->conn[i], &j->conn[i + 1], (size_t)(j->n - i - 1) * sizeof(j->conn[0]));
-        j->n--;
-    }
-    while (j->n < CONNECTIONS) {
-        int fd = accept4(j->listen, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-
-        if (fd < 0)
-            break;
-        j->conn[j->n].fd = fd;
-        j->conn[j->n++].watches = false;
-    }
-    return false;
-}
-
 /* Everything from the start of the program to the end of all its processes. */
 struct run {
     struct options opt;
@@ -606,8 +499,8 @@ static const char *supervise(struct run *r, int64_t deadline)
             r->open_link = false;
         }
         if (r->job) {
-            pump_input(r->job);
-            if (talk(r->job, r->opt.spool))
+            job_pump(r->job);
+            if (job_talk(r->job, r->opt.spool))
                 return "cancel";
             note_watchers(r);
             if (r->job->alone_since >= 0 && r->opt.grace_ms && now_ms() >= r->job->alone_since + r->opt.grace_ms)

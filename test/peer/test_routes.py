@@ -19,7 +19,7 @@ class Capture:
     def __init__(self, *ports):
         try:
             self.socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0800))
-        except (PermissionError, AttributeError) as e:
+        except (OSError, AttributeError) as e:
             raise Skip("no right to capture packets") from e
         self.socket.bind(("lo", 0))
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32 << 20)

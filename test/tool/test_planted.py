@@ -5,7 +5,7 @@ import sys
 import tempfile
 
 from crash.test_defects import build
-from lib.rein import PLANTED, TOP, check
+from lib.rein import PLANTED, TOP, Skip, check
 
 FULL = False
 ALWAYS = "secrets in results"
@@ -37,5 +37,7 @@ def test_planted_defects():
             folder = build(top, path, old, new, False)
             out = subprocess.run([sys.executable, os.path.join(TOP, "test", "run.py"), test], env=dict(os.environ, REIN_TEST_PLANTED=os.path.join(folder, "rein")),
                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+            if b"0 failed, 1 skipped" in out.stdout:
+                raise Skip(f"{test} cannot be shown here")
             check(out.returncode == 1 and b"1 failed" in out.stdout, f"the planted defect '{name}' was not found by {test}", out.stdout[-600:])
     return len(names)
