@@ -4,6 +4,7 @@
 #include "cmd/config.h"
 #include "env/box.h"
 #include "env/proxy.h"
+#include "core/labels.h"
 #include "core/route.h"
 #include "core/session.h"
 
@@ -31,6 +32,8 @@ struct agent {
     struct routes routes;
     struct egress egress;
     struct proxy proxy;             /* the way out of the box, once there is one */
+    struct labels labels;           /* for its decisions: as they were at labels_at (clock_steady), with so many results */
+    int64_t labels_at, labels_results;
     struct privacy *privacy;
     const char *role;               /* that the model was named by; NULL: it was not */
     struct other *others;           /* models that the routes have led to */

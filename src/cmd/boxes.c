@@ -1,9 +1,11 @@
 /* boxes.c - the box that a mode promises. */
 #include "cmd/agent.h"
 
-#include "core/labels.h"
+#include "base/clock.h"
 #include "core/policy.h"
 #include "env/local.h"
+
+#define LABELS_MS 2000                  /* for which the labels are believed, while nothing new is brought in */
 
 /* What nobody said: no questions where a box holds what is done, else all of them. */
 static CO const char *default_mode(struct agent *a)
@@ -36,6 +38,21 @@ CO int agent_tier(struct agent *a, const char *mode)
     return 0;
 }
 
+/* The labels of the session. They change with what is brought in, and a command makes many connections meanwhile. */
+static CO int look(struct agent *a, struct err *e)
+{
+    struct session *s = a->session;
+    int64_t now = clock_steady();
+    int r;
+
+    if (a->labels_at && a->labels_results == s->view.results && now - a->labels_at < LABELS_MS * NS_PER_MS)
+        return 0;
+    r = labels_look(s, (struct str){0}, &a->labels, e);
+    a->labels_at = r < 0 ? 0 : now;
+    a->labels_results = s->view.results;
+    return r;
+}
+
 /* The session's word on a connection that the list allows, and the log's line about every one, durable before anything leaves. The
  * turn waits meanwhile for the command, or goes on with something else: the log is not this fiber's alone. */
 static CO int decided(void *arg, const char *host, int port, const char *why, struct err *e)
@@ -43,13 +60,12 @@ static CO int decided(void *arg, const char *host, int port, const char *why, st
     struct agent *a = arg;
     struct session *s = a->session;
     struct buf body = {0};
-    struct labels l = {0};
-    int r = why ? 0 : labels_look(s, (struct str){0}, &l, e);
+    int r = why ? 0 : look(a, e);
 
     if (r < 0)
         return r;
     if (!why)
-        r = labels_meet(&l, "a connection to another machine", e);
+        r = labels_meet(&a->labels, "a connection to another machine", e);
     buf_addc(&body, '{');
     js_add_text(&body, "what", "network");
     js_add_text(&body, "host", host);
