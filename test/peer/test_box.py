@@ -98,7 +98,7 @@ def test_limits_of_a_box():
 
 def peak(place, command):
     """The most memory that rein itself had at a time in a session of that one command, in KiB."""
-    p = place.start("exec", "-q", "--mode", "auto", "--model", place.script("call bash " + json.dumps({"command": command, "timeout": 4}) + "\n--\nsay done\n"), "go")
+    p = place.start("exec", "-q", "--mode", "auto", "--model", place.script("call bash " + json.dumps({"command": command, "timeout": 2}) + "\n--\nsay done\n"), "go")
     most = 0
     while p.poll() is None:
         try:
@@ -118,7 +118,7 @@ def test_rein_does_not_grow_with_it():
     with Place(RELEASE) as place:
         base = peak(place, "true")
         grown = {}
-        for name, command in {"endless output": "exec yes", "output in one line": "exec tr '\\0' x < /dev/zero", "a fork bomb": "f() { f | f & }; f; sleep 2",
+        for name, command in {"endless output": "exec yes", "output in one line": "exec tr '\\0' x < /dev/zero", "a fork bomb": "f() { f | f & }; f; sleep 1",
                               "3 GB of memory": "python3 -c 'x = bytearray(3 << 30)'", "a full disk": "head -c 3G /dev/zero > big"}.items():
             grown[name] = peak(place, command) - base
     print(f"peer/box: rein grows by {', '.join(f'{v} KiB ({k})' for k, v in grown.items())}; it has {base} KiB otherwise", flush=True)
