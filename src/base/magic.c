@@ -48,13 +48,6 @@ static const struct {
     { 0, 4, "PACK", "a git pack" },
 };
 
-static uint32_t be32(const char *p)
-{
-    const unsigned char *u = (const unsigned char *)p;
-
-    return (uint32_t)u[0] << 24 | (uint32_t)u[1] << 16 | (uint32_t)u[2] << 8 | u[3];
-}
-
 /* The size of a JPEG stands in the first start-of-frame segment. ITU T.81, B.2.2. */
 static bool jpeg_size(struct str s, uint32_t *w, uint32_t *h)
 {

@@ -44,6 +44,14 @@ char *xasprintf(const char *fmt, ...) printf_fmt(1, 2);
         }                                                                                 \
     } while (0)
 
+/* Four bytes, the highest first. */
+static inline uint32_t be32(const void *p)
+{
+    const unsigned char *u = p;
+
+    return (uint32_t)u[0] << 24 | (uint32_t)u[1] << 16 | (uint32_t)u[2] << 8 | u[3];
+}
+
 static inline void freep(void *p)
 {
     free(*(void **)p);

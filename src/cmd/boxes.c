@@ -7,31 +7,23 @@
 
 #define LABELS_MS 2000                  /* for which the labels are believed, while nothing new is brought in */
 
-/* What nobody said: no questions where a box holds what is done, else all of them. */
-static CO const char *default_mode(struct agent *a)
-{
-    cleanup(freep) char *why = NULL;
-
-    if (tier_find(a->home, false, &why) >= TIER_LIVE)
-        return "auto";
-    if (!a->in->opt.quiet)
-        fprintf(stderr, "rein: mode ask, since this machine gives no box: %s\n", why);
-    return "ask";
-}
-
 CO int agent_tier(struct agent *a, const char *mode)
 {
+    if (!mode || policy_boxes(mode))
+        a->tier = tier_find(a->home, false, &a->tier_why);
+    /* What nobody said: no questions where a box holds what is done, else all of them. */
     if (!mode)
-        mode = a->set.mode = default_mode(a);
+        mode = a->set.mode = a->tier >= TIER_LIVE ? "auto" : "ask";
+    if (policy_boxes(mode) && a->tier < TIER_LIVE)
+        return fail(STATUS_PROTECTION,
+                    "mode %s promises a box that this machine does not give: %s. rein doctor says more; --mode ask "
+                    "asks before anything changes", mode, a->tier_why);
     if (!policy_boxes(mode)) {
+        if (a->tier_why && !a->in->opt.quiet)
+            fprintf(stderr, "rein: mode ask, since this machine gives no box: %s\n", a->tier_why);
+        free(a->tier_why);
         a->tier = TIER_NONE;
         a->tier_why = xasprintf("mode %s: commands run with the rights of the user", mode);
-    } else {
-        a->tier = tier_find(a->home, false, &a->tier_why);
-        if (a->tier < TIER_LIVE)
-            return fail(STATUS_PROTECTION,
-                        "mode %s promises a box that this machine does not give: %s. rein doctor says more; --mode ask "
-                        "asks before anything changes", mode, a->tier_why);
     }
     a->set.tier = tier_name(a->tier);
     a->set.tier_why = a->tier_why;
@@ -114,7 +106,7 @@ CO int agent_box(struct agent *a)
     struct boxing *box;
     struct err e = {0};
 
-    /* A fork's mode is known for certain only when its log is read. */
+    /* In a log from before every `set` event had the mode, a fork's is known for certain only when it is read. */
     if (policy_boxes(a->set.mode ? a->set.mode : a->session->view.mode) != (a->tier != TIER_NONE))
         return fail(STATUS_PROTECTION, "the mode at that point is another than the session's last one: say it with --mode");
     if (a->tier == TIER_NONE)

@@ -167,11 +167,11 @@ static void put_ask(struct session *s, const struct call_view *cv, const char *k
     js_add_text(&body, "kind", kind);
     js_add_str(&body, "about", buf_str(&title));
     js_add_text(&body, "why", why);
-    if (!known)
-        js_add_text(&body, "hash", call_hash(tool_of(s, cv), args, hex));
     if (known) {
         js_add_raw(&body, "known", buf_str(known));
         buf_addc(&body, '}');
+    } else {
+        js_add_text(&body, "hash", call_hash(tool_of(s, cv), args, hex));
     }
     buf_addc(&body, '}');
     session_put(s, EV_ASK, cv->answer_seq, FROM_SYSTEM, &body);

@@ -109,11 +109,6 @@ static bool is_public4(uint32_t a)
     return true;
 }
 
-static uint32_t be32_of(const uint8_t *p)
-{
-    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-}
-
 static bool begins(const uint8_t *a, const char *with, size_t n)
 {
     return memcmp(a, with, n) == 0;
@@ -125,9 +120,9 @@ static bool is_public6(const uint8_t a[16])
     static const uint8_t zero[12];
 
     if (memcmp(a, zero, 10) == 0 && a[10] == 0xff && a[11] == 0xff)
-        return is_public4(be32_of(a + 12));
+        return is_public4(be32(a + 12));
     if (begins(a, "\x00\x64\xff\x9b\0\0\0\0\0\0\0\0", 12))
-        return is_public4(be32_of(a + 12));
+        return is_public4(be32(a + 12));
     if ((a[0] & 0xe0) != 0x20)
         return false;
     return !begins(a, "\x20\x02", 2) && !begins(a, "\x20\x01\x0d\xb8", 4) && !(begins(a, "\x20\x01", 2) && a[2] < 2) &&

@@ -19,11 +19,8 @@ static const char secret_names[] =
 #define UNTRUSTED (FROM_WORKSPACE | FROM_WEB | FROM_MCP | FROM_AGENT)
 
 struct looking {
-    const struct session *s;
     struct privacy *secrets;
     struct labels *found;
-    char *title;                        /* of the call whose result may come next */
-    struct str sends;
 };
 
 /* Decoding. */
@@ -161,7 +158,7 @@ static int look(void *arg, struct event *ev, struct err *e)
 
 CO int labels_look(struct session *s, struct str sends, struct labels *ret, struct err *e)
 {
-    struct looking l = { .s = s, .found = ret };
+    struct looking l = { .found = ret };
     struct session_row row = s->log.row;
     struct log log;
     int r = privacy_load(s->view.cwd, str_of(secret_names), &l.secrets, e);

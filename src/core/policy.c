@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/path.h"
+#include "core/harness.h"
 #include "core/labels.h"
 #include "core/session.h"
 
@@ -36,13 +37,19 @@ static size_t held(const struct session *s, enum grant_kind kind, const char **r
 
 #define HELD_MAX 256
 
+/* Where the next command begins. */
+static const char *start_of(const struct session *s)
+{
+    return s->with.harness->shell_persists && s->view.shell_dir ? s->view.shell_dir : s->view.cwd;
+}
+
 /* A command is read before it is run: what is known to be harmless needs no word. */
 static void judge_line(const struct session *s, struct str line, struct rule_line *ret)
 {
     const char *allow[HELD_MAX];
     size_t n = held(s, GRANT_RUN, allow, HELD_MAX);
 
-    rules_judge(s->view.cwd, s->view.shell_dir ? s->view.shell_dir : s->view.cwd, line, allow, n, ret);
+    rules_judge(s->view.cwd, start_of(s), line, allow, n, ret);
 }
 
 /* `ret_leaves`: some of it is allowed by a person's word alone, and nobody knows what it reaches. */
@@ -254,7 +261,7 @@ static int grants_of_line(struct session *s, struct str line, struct grants *ret
     n = held(s, GRANT_RUN, allow, HELD_MAX);
     for (size_t i = 0; i < ret->n && n < HELD_MAX; i++)
         allow[n++] = ret->v[i].what;
-    rules_judge(s->view.cwd, s->view.shell_dir ? s->view.shell_dir : s->view.cwd, line, allow, n, &again);
+    rules_judge(s->view.cwd, start_of(s), line, allow, n, &again);
     if (again.verdict != RULE_ALLOW)
         return err_set(e, -EINVAL, "a command like this is asked about each time (%s): answer yes or no", again.why);
     return 0;

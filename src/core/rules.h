@@ -35,6 +35,7 @@ struct rule_line {
  * words with blanks between. */
 void rules_judge(const char *root, const char *from, struct str line, const char *const *allow, size_t nallow,
                  struct rule_line *ret);
+
 /* The words of the row that a command would have to be allowed by, or NULL: it has none. */
 const char *rules_row(const struct rule_command *c);
 

@@ -211,13 +211,6 @@ static bool place_is_quiet(struct look *l, const char *dir)
     return repository_is_quiet(l, dir, git);
 }
 
-static uint32_t be32(const char *p)
-{
-    const unsigned char *u = (const unsigned char *)p;
-
-    return (uint32_t)u[0] << 24 | (uint32_t)u[1] << 16 | (uint32_t)u[2] << 8 | u[3];
-}
-
 /* One entry of an index: 62 bytes, two more where flags are extended, and its name, of which version 4 writes only what differs
  * from the one before. The position behind it, or 0. */
 static size_t read_entry(struct str all, size_t at, uint32_t version, struct buf *name, uint32_t *ret_mode)

@@ -14,14 +14,6 @@
 #define FRAME_HEADER    24
 #define LEAF_TABLE      0x0d
 
-static uint32_t be32(const uint8_t *p)
-{
-    uint32_t v;
-
-    memcpy(&v, p, 4);
-    return be32toh(v);
-}
-
 static uint16_t be16(const uint8_t *p)
 {
     return (uint16_t)(p[0] << 8 | p[1]);

@@ -56,7 +56,7 @@ static const char *plain_path(struct local *l, char **user)
  * secret by its name. */
 static CO char **command_env(struct local *l, const char *hide, bool tty, bool plain)
 {
-    const char *set[16] = {
+    const char *const always[] = {
         tty ? "TERM=xterm" : "TERM=dumb", "PAGER=cat", "GIT_PAGER=cat", "GIT_TERMINAL_PROMPT=0", "GIT_EDITOR=true",
         "DEBIAN_FRONTEND=noninteractive", "REIN=1",
     };
@@ -64,11 +64,13 @@ static CO char **command_env(struct local *l, const char *hide, bool tty, bool p
         "GIT_OPTIONAL_LOCKS=0", "GIT_CONFIG_COUNT=2", "GIT_CONFIG_KEY_0=core.fsmonitor", "GIT_CONFIG_VALUE_0=false",
         "GIT_CONFIG_KEY_1=core.hooksPath", "GIT_CONFIG_VALUE_1=/dev/null",
     };
+    const char *set[ARRAY_SIZE(always) + ARRAY_SIZE(quiet_git) + 1];
     char **user = user_environment(), **env;
-    size_t n = 0, i, k, nset = 7;
+    size_t n = 0, i, k, nset = ARRAY_SIZE(always);
 
     if (l->box)
-        return boxing_environment(l->box, user, set, nset);
+        return boxing_environment(l->box, user, always, nset);
+    memcpy(set, always, sizeof(always));
     if (plain) {
         memcpy(&set[nset], quiet_git, sizeof(quiet_git));
         nset += ARRAY_SIZE(quiet_git);

@@ -108,12 +108,18 @@ static CO void refuse(int client, int status, const char *words)
     shutdown(client, SHUT_WR);
 }
 
-/* The request as its host is to have it: without what is between the command and its proxy. One request a connection. */
+/* The request as its host is to have it: for that host and no other behind the same address, without what is between the command
+ * and its proxy. One request a connection. */
 static void add_request(const struct wish *w, struct str headers, struct buf *out)
 {
-    static const char *const between[] = { "proxy-connection:", "proxy-authorization:", "connection:", "keep-alive:" };
+    static const char *const between[] = { "host:", "proxy-connection:", "proxy-authorization:", "connection:", "keep-alive:" };
+    bool is_v6 = strchr(w->host, ':');
 
     buf_addf(out, "%.*s %s%.*s HTTP/1.1\r\n", STR(w->method), w->rest.n && *w->rest.p == '/' ? "" : "/", STR(w->rest));
+    buf_addf(out, "Host: %s%s%s", is_v6 ? "[" : "", w->host, is_v6 ? "]" : "");
+    if (w->port != 80)
+        buf_addf(out, ":%d", w->port);
+    buf_adds(out, "\r\n");
     while (headers.n) {
         ssize_t end = str_find(headers, LIT("\r\n"), 0);
         struct str line = str_head(headers, end < 0 ? headers.n : (size_t)end);
@@ -220,12 +226,9 @@ static CO int serve(void *arg)
         end = str_find(buf_str(&head), LIT("\r\n\r\n"), 0);
     }
     line = end < 0 ? -1 : str_find(buf_str(&head), LIT("\r\n"), 0);
-    if (n == -ECANCELED) {
-        n = -ECANCELED;
-    } else if (line < 0 || !read_wish(str_head(buf_str(&head), (size_t)line), &w)) {
-        if (n > 0)
-            refuse(client, 400, "this proxy takes CONNECT HOST:PORT, and requests for http://");
-    } else if ((host = reach(c, &w)) >= 0) {
+    if (n > 0 && (line < 0 || !read_wish(str_head(buf_str(&head), (size_t)line), &w))) {
+        refuse(client, 400, "this proxy takes CONNECT HOST:PORT, and requests for http://");
+    } else if (n > 0 && (host = reach(c, &w)) >= 0) {
         struct str headers = str_from(str_head(buf_str(&head), (size_t)end + 2), (size_t)line + 2);
 
         if (w.tunnel)

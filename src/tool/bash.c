@@ -74,7 +74,7 @@ static CO int bash_prepare(struct call *c)
     r = env_ready(c->env, &(struct env_command){
         .command = command.p, .timeout_ms = is_job(c->args) ? 0 : timeout * 1000, .key = c->key, .hide_env = c->hide_env,
         .job = is_job(c->args), .stay = js_bool(c->args, "stay", false), .tty = js_bool(c->args, "tty", false),
-        .plain = c->plain, .dir = c->plain ? c->view->shell_dir : NULL,
+        .plain = c->plain, .dir = c->plain && c->harness->shell_persists ? c->view->shell_dir : NULL,
         .keep_shell = c->harness->shell_persists && !is_job(c->args), .shell = c->harness->shell_persists ? c->view->shell : NULL,
         .keep_above = shown_at_once(c),
     }, &b->ready, &e);

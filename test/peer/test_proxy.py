@@ -62,6 +62,16 @@ def test_redirects_are_looked_at_again():
             check("is not among the hosts" in text and not other.seen, text)
 
 
+def test_no_other_host_behind_the_same_address():
+    """What a request says beside its address is no way to another."""
+    need_live()
+    with Site(PAGES) as site, Place(RELEASE) as place:
+        network(place, {"host": "127.0.0.1", "port": int(site.url.rsplit(":", 1)[1])})
+        check(run(place, f"curl -s -m 10 --noproxy nothing -H 'Host: other.example' -H 'Proxy-Authorization: x' {site.url}/x") == ["a page"])
+        headers = site.seen[0][1]
+        check(headers["Host"] == site.url[7:] and "Proxy-Authorization" not in headers, headers)
+
+
 def test_no_list_no_way():
     need_live()
     with Site(PAGES) as site, Place(RELEASE) as place:
