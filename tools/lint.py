@@ -10,6 +10,8 @@ for side in SIDES:
     ORDER[side] = {"base", "rt", "core"}
 ORDER["cmd"] = {"base", "rt", "core", *SIDES}
 ORDER["box"] = set()
+ORDER["files"] = {"base", "core", "box"}      # a program of its own, of which env takes wire.h and guard.h
+ORDER["env"] |= {"files"}
 LOOP_MAX = 500
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
 

@@ -2,7 +2,10 @@
 
 #include "base/buf.h"
 
+#include <dirent.h>
+#include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 char *path_resolve(const char *cwd, struct str path)
 {
@@ -66,4 +69,29 @@ int path_mkdirs(const char *path)
             return 0;
         *slash = '/';
     }
+}
+
+static void remove_at(int dir, const char *name, int depth)
+{
+    int fd = unlinkat(dir, name, 0) < 0 && depth ? openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
+    struct dirent *de;
+    DIR *d;
+
+    if (fd < 0 && errno == EACCES && fchmodat(dir, name, 0700, 0) == 0)
+        fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    fchmod(fd, 0700);
+    d = fdopendir(fd);
+    while (d && (de = readdir(d)))
+        if (strcmp(de->d_name, ".") != 0 && strcmp(de->d_name, "..") != 0)
+            remove_at(fd, de->d_name, depth - 1);
+    if (d)
+        closedir(d);
+    unlinkat(dir, name, AT_REMOVEDIR);
+}
+
+void path_remove(int dir, const char *name)
+{
+    remove_at(dir, name, 1000);
 }

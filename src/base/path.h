@@ -11,3 +11,6 @@ bool path_beneath(const char *root, const char *path, const char **ret_rest);
 
 /* Creates a directory and its parents, mode 0700 each. 0 or a negative errno. */
 int path_mkdirs(const char *path);
+
+/* Removes what stands there with all that is in it, as far as it can be; links are not followed. `dir` as for openat. */
+void path_remove(int dir, const char *name);

@@ -6,7 +6,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/capability.h>
 #include <linux/seccomp.h>
 #include <net/if.h>
 #include <poll.h>
@@ -44,33 +43,6 @@ static void say(int to, int what, int value, int killed, const char *about)
 
     snprintf(w.about, sizeof(w.about), "%s", about ? about : "");
     send(to, &w, sizeof(w), MSG_NOSIGNAL);
-}
-
-/* The caller's rights, of which an ordinary user has none. Root keeps those without which it is less than an ordinary user: its
- * files may belong to others. They are good for what the box has of the host's files only. */
-static bool drop_rights(void)
-{
-    static const int kept[] = { CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID };
-    struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
-    struct __user_cap_data_struct caps[2] = {0};
-    uint32_t left = 0;
-
-    if (getuid() == 0)
-        for (size_t i = 0; i < sizeof(kept) / sizeof(*kept); i++)
-            left |= 1U << kept[i];
-    for (int cap = 0; cap < 64 && prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
-        if (!(cap < 32 && (left & (1U << cap))) && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0 && errno != EPERM)
-            return false;               /* EPERM: there is nothing that could be dropped */
-    caps[0].permitted = caps[0].effective = left;
-    if (syscall(SYS_capget, &head, (struct __user_cap_data_struct[2]){0}) < 0)
-        return false;
-    if (left) {
-        struct __user_cap_data_struct now[2] = {0};
-
-        syscall(SYS_capget, &head, now);
-        caps[0].permitted = caps[0].effective = left & now[0].permitted;
-    }
-    return syscall(SYS_capset, &head, caps) == 0;
 }
 
 static void set_limit(int what, uint64_t n)
@@ -112,7 +84,7 @@ static bool lock_down(const struct profile *p, bool inside, const char **ret_wha
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return false;
     *ret_what = "capabilities";
-    if (!drop_rights())
+    if (!rights_drop())
         return false;
     if (!landlock_apply(p, inside, ret_what))
         return false;

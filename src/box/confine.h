@@ -51,3 +51,7 @@ void box_end(const struct box *b);
 /* Confines this process and what it starts by Landlock and the system call filter, as far as this kernel can; false: it cannot at
  * all, or not as far as the profile needs. */
 bool landlock_apply(const struct profile *p, bool inside, const char **ret_what);
+
+/* Gives up this process's rights, of which an ordinary user has none. Root keeps those without which it is less than an ordinary
+ * user: its files may belong to others. In a box they are good for what that has of the host's files only. */
+bool rights_drop(void);

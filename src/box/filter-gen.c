@@ -3,6 +3,8 @@
  *
  *     filter_box      a box with namespaces of its own
  *     filter_bare     Landlock alone: the network and the services are the host's, so there are no sockets at all but pairs
+ *     filter_files    the process that works on a workspace's files: it runs nothing, talks to nobody but rein, and has only what
+ *                     is listed
  *
  * What is refused reaches the kernel where it was broken before (io_uring, bpf, userfaultfd, keyrings), builds another box
  * around this one (mounts, namespaces), or leaves the machine by a way that a network namespace does not close (vsock). What
@@ -110,14 +112,63 @@ static void sockets(scmp_filter_ctx c)
     refuse(c, "socket", EAFNOSUPPORT, 1, &cmp);
 }
 
-static void generate(const char *name, bool may_talk)
+static void print(scmp_filter_ctx c, const char *name)
 {
-    scmp_filter_ctx c = seccomp_init(SCMP_ACT_ALLOW);
     struct sock_filter f[4096];
     FILE *temp = tmpfile();
     size_t n;
 
-    if (!c || !temp)
+    if (!temp)
+        exit(1);
+    must(seccomp_attr_set(c, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_ERRNO(ENOSYS)), "bad arch");
+    must(seccomp_attr_set(c, SCMP_FLTATR_CTL_OPTIMIZE, 2), "optimize");
+    must(seccomp_export_bpf(c, fileno(temp)), "export");
+    rewind(temp);
+    n = fread(f, sizeof(*f), sizeof(f) / sizeof(*f), temp);
+    if (n == 0 || n == sizeof(f) / sizeof(*f))
+        exit(1);
+    printf("static const struct sock_filter %s[] = {\n", name);
+    for (size_t i = 0; i < n; i++)
+        printf("    { 0x%x, %u, %u, 0x%x },\n", f[i].code, f[i].jt, f[i].jf, f[i].k);
+    printf("};\n");
+    seccomp_release(c);
+    fclose(temp);
+}
+
+static void generate_files(void)
+{
+    static const char *const allowed[] = {
+        "read", "write", "pread64", "pwrite64", "readv", "writev", "lseek", "close", "open", "openat", "openat2", "fstat", "stat",
+        "lstat", "newfstatat", "fstatat64", "fstat64", "statx", "getdents64", "readlink", "readlinkat", "access", "faccessat",
+        "faccessat2", "fcntl", "dup", "fsync", "fdatasync", "rename", "renameat", "renameat2", "unlink", "unlinkat", "rmdir",
+        "mkdir", "mkdirat",
+        "chmod", "fchmod", "fchmodat", "fchown", "fchownat", "ftruncate", "mmap", "munmap", "mprotect", "mremap",
+        "madvise", "brk", "futex", "set_robust_list", "rseq", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack",
+        "exit", "exit_group", "poll", "ppoll", "recvmsg", "recvfrom", "sendto", "sendmsg", "sched_getaffinity", "sched_yield",
+        "getrandom", "clock_gettime", "clock_nanosleep", "gettid", "getpid", "getppid", "tgkill", "prlimit64", "sysinfo", "uname",
+        "getuid", "geteuid", "getgid", "getegid", "fstatfs", "restart_syscall",
+    };
+    const struct scmp_arg_cmp thread = SCMP_CMP64(0, SCMP_CMP_MASKED_EQ, CLONE_THREAD | CLONE_VM, CLONE_THREAD | CLONE_VM);
+    scmp_filter_ctx c = seccomp_init(SCMP_ACT_ERRNO(EPERM));
+
+    if (!c)
+        exit(1);
+    for (size_t i = 0; i < sizeof(allowed) / sizeof(*allowed); i++) {
+        int nr = number(allowed[i]);
+
+        if (nr != __NR_SCMP_ERROR)
+            must(seccomp_rule_add_array(c, SCMP_ACT_ALLOW, nr, 0, NULL), allowed[i]);
+    }
+    must(seccomp_rule_add_array(c, SCMP_ACT_ERRNO(ENOSYS), number("clone3"), 0, NULL), "clone3");
+    must(seccomp_rule_add_array(c, SCMP_ACT_ALLOW, number("clone"), 1, &thread), "clone");
+    print(c, "filter_files");
+}
+
+static void generate(const char *name, bool may_talk)
+{
+    scmp_filter_ctx c = seccomp_init(SCMP_ACT_ALLOW);
+
+    if (!c)
         exit(1);
     for (size_t i = 0; i < sizeof(refused) / sizeof(*refused); i++)
         refuse(c, refused[i], EPERM, 0, NULL);
@@ -147,24 +198,16 @@ static void generate(const char *name, bool may_talk)
         sockets(c);
     else
         refuse(c, "socket", EACCES, 0, NULL);
-    must(seccomp_attr_set(c, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_ERRNO(ENOSYS)), "bad arch");
-    must(seccomp_attr_set(c, SCMP_FLTATR_CTL_OPTIMIZE, 2), "optimize");
-    must(seccomp_export_bpf(c, fileno(temp)), "export");
-    rewind(temp);
-    n = fread(f, sizeof(*f), sizeof(f) / sizeof(*f), temp);
-    if (n == 0 || n == sizeof(f) / sizeof(*f))
-        exit(1);
-    printf("static const struct sock_filter %s[] = {\n", name);
-    for (size_t i = 0; i < n; i++)
-        printf("    { 0x%x, %u, %u, 0x%x },\n", f[i].code, f[i].jt, f[i].jf, f[i].k);
-    printf("};\n");
-    seccomp_release(c);
-    fclose(temp);
+    print(c, name);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     printf("/* Made by filter-gen.c. */\n#include <linux/filter.h>\n\n");
+    if (argc > 1 && strcmp(argv[1], "files") == 0) {
+        generate_files();
+        return 0;
+    }
     generate("filter_box", true);
     generate("filter_bare", false);
     return 0;

@@ -96,8 +96,10 @@ bool landlock_apply(const struct profile *p, bool inside, const char **ret_what)
     bool good;
 
     *ret_what = "Landlock";
-    if (abi < 2)                        /* the first forbids moving files between directories: no work can be done */
+    if (abi < 2) {                      /* the first forbids moving files between directories: no work can be done */
+        errno = ENOTSUP;
         return inside;
+    }
     attr.fs |= FS_REFER | (abi >= 3 ? FS_TRUNCATE : 0) | (abi >= 5 ? FS_IOCTL_DEV : 0);
     if (abi >= 4) {
         attr.net = p->host_net || inside ? 0 : NET_BIND | NET_CONNECT;

@@ -62,7 +62,7 @@ void agent_longest(struct agent *a);
 int64_t agent_answer_max(const struct agent *a);
 
 /* The user's rules: which model the next request goes to, and what is private. */
-int agent_rules(struct agent *a, struct err *e);
+CO int agent_rules(struct agent *a, struct err *e);
 CO int agent_route(void *arg, struct session *s, bool failed, struct err *e);
 void agent_others_free(struct agent *a);
 

@@ -97,6 +97,7 @@ void agent_way_out(struct agent *a, struct boxing *box, proxy_decided *decide)
 {
     a->proxy = (struct proxy){ .list = &a->egress, .decided = decide, .arg = a };
     box->proxied = box->tier == TIER_LIVE && lets_commands_out(&a->egress);
+    box->list = &a->egress;
     box->listening = listening;
     box->listening_arg = a;
 }
@@ -109,6 +110,7 @@ CO int agent_box(struct agent *a)
     /* In a log from before every `set` event had the mode, a fork's is known for certain only when it is read. */
     if (policy_boxes(a->set.mode ? a->set.mode : a->session->view.mode) != (a->tier != TIER_NONE))
         return fail(STATUS_PROTECTION, "the mode at that point is another than the session's last one: say it with --mode");
+    env_session(a->env, a->session->log.row.id);
     if (a->tier == TIER_NONE)
         return 0;
     box = xcalloc(1, sizeof(*box));

@@ -1,8 +1,11 @@
 /* cmd_box.c - a command in the box of a workspace, as a tool's would run: no standard input, both outputs together. */
 #include "cmd/agent.h"
+
+#include "base/path.h"
 #include "env/box.h"
 #include "env/local.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -208,7 +211,7 @@ static CO int box_main(struct agent *a)
         return fail(STATUS_BOX, "%s", e.msg);
     command = command_line(a->in->args, a->in->nargs);
     r = drive(a, command, tier, why);
-    boxing_remove(scratch);
+    path_remove(AT_FDCWD, scratch);
     buf_done(&decisions);
     return r;
 }

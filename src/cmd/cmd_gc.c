@@ -6,6 +6,7 @@
  *
  * What a rein is at work on is left alone. */
 #include "base/clock.h"
+#include "base/path.h"
 #include "cmd/agent.h"
 
 #include <dirent.h>
@@ -146,7 +147,7 @@ static CO void sweep_boxes(struct agent *a, struct tally *t)
         if (de->d_name[0] == '.' || needed)
             continue;
         if (!t->dry)
-            boxing_remove(folder);
+            path_remove(AT_FDCWD, folder);
         t->files++;
     }
     if (d)

@@ -54,7 +54,7 @@ int cmd_rules(struct invocation *in)
     root = realpath(in->opt.dir ? in->opt.dir : ".", NULL);
     if (!root)
         return fail(STATUS_USAGE, "the directory %s: %s", in->opt.dir ? in->opt.dir : ".", strerror(errno));
-    rules_judge(root, root, str_of(in->args[1]), in->opt.allow.v, in->opt.allow.n, &line);
+    rules_judge(NULL, root, root, str_of(in->args[1]), in->opt.allow.v, in->opt.allow.n, &line);
     verdict = line.verdict;
     if (in->opt.json)
         add_json(&line, &out);

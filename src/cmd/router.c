@@ -27,7 +27,7 @@ void agent_others_free(struct agent *a)
     egress_done(&a->egress);
 }
 
-int agent_rules(struct agent *a, struct err *e)
+CO int agent_rules(struct agent *a, struct err *e)
 {
     const json_t *names = json_object_get(a->config.tree, "private"), *each;
     cleanup(buf_done) struct buf list = {0};
@@ -37,7 +37,7 @@ int agent_rules(struct agent *a, struct err *e)
     json_array_foreach(names, i, each)
         buf_addf(&list, "%s%s", i ? " " : "", json_is_string(each) ? json_string_value(each) : "");
     if (r == 0 && list.n)
-        r = privacy_load(a->cwd, buf_str(&list), &a->privacy, e);
+        r = privacy_load(a->env, a->cwd, buf_str(&list), &a->privacy, e);
     if (r == 0)
         r = egress_read(json_object_get(a->config.tree, "network"), &a->egress, e);
     return r < 0 ? err_prefix(e, r, "%s: ", a->config.path) : 0;

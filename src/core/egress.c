@@ -1,6 +1,8 @@
 #include "core/egress.h"
 
+#include "base/base64.h"
 #include "base/buf.h"
+#include "core/redact.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>
@@ -8,8 +10,12 @@
 
 void egress_done(struct egress *g)
 {
-    while (g->n)
-        free(g->v[--g->n].name);
+    while (g->n) {
+        g->n--;
+        free(g->v[g->n].name);
+        free(g->v[g->n].key_env);
+        free(g->v[g->n].header);
+    }
     free(g->v);
     *g = (struct egress){0};
 }
@@ -23,15 +29,57 @@ static bool is_name(const char *s)
     return n > 0 && n < 254 && strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789.-_:") == n && s[0] != '-' && s[0] != '.';
 }
 
+static bool is_variable(struct str s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if (!isalnum((unsigned char)s.p[i]) && s.p[i] != '_')
+            return false;
+    return s.n > 0 && !isdigit((unsigned char)*s.p);
+}
+
+static bool is_header(struct str s)
+{
+    size_t name = 0;
+
+    while (name < s.n && (isalnum((unsigned char)s.p[name]) || s.p[name] == '-'))
+        name++;
+    for (size_t i = 0; i < s.n; i++)
+        if ((unsigned char)s.p[i] < ' ' || s.p[i] == 0x7f)
+            return false;
+    return name > 0 && name < s.n && s.p[name] == ':' &&
+           (str_find(s, LIT("{key}"), 0) >= 0 || str_find(s, LIT("{basic:"), 0) >= 0);
+}
+
+/* The key that goes with a host. */
+static int read_key(const json_t *each, struct egress_host *h, struct err *e)
+{
+    struct str variable = js_str(each, "key_env"), header = js_str(each, "header");
+
+    if (!variable.n && !header.n)
+        return 0;
+    if (!is_variable(variable))
+        return err_set(e, -EBADMSG, "network: %.80s: key_env is the name of a variable of the environment, which holds the key",
+                       h->name);
+    if (h->name[0] == '*' || h->fetch_only)
+        return err_set(e, -EBADMSG, "network: %.80s: a key goes to one host by its name, with what commands ask of it", h->name);
+    if (header.n && !is_header(header))
+        return err_set(e, -EBADMSG, "network: %.80s: header is \"Name: value\" with {key} or {basic:USER} in the value", h->name);
+    redact_hide(variable);
+    h->key_env = str_dup(variable);
+    h->header = header.n ? str_dup(header) : xstrdup("Authorization: Bearer {key}");
+    return 0;
+}
+
 static int read_one(const json_t *each, struct egress *ret, struct err *e)
 {
-    static const char *const known[] = { "host", "port", "fetch_only", "private" };
+    static const char *const known[] = { "host", "port", "fetch_only", "private", "key_env", "header" };
     struct str name = json_is_string(each) ? (struct str){ json_string_value(each), json_string_length(each) }
                                            : js_str(each, "host");
     struct egress_host h = { .port = (int)js_int(each, "port", 0), .fetch_only = js_bool(each, "fetch_only", false),
                              .is_private = js_bool(each, "private", false) };
     const char *key;
     json_t *value;
+    int r;
 
     if (!name.n || (size_t)strnlen(name.p, name.n) != name.n)
         return err_set(e, -EBADMSG, "network: an entry is a host, or {host: NAME, port: N, fetch_only: true, private: true}");
@@ -51,8 +99,43 @@ static int read_one(const json_t *each, struct egress *ret, struct err *e)
         return err_set(e, -EBADMSG, "network: '%.80s' is no name of a host (\"*.\" may stand in front), or its port is none",
                        name.p);
     }
+    r = json_is_object(each) ? read_key(each, &h, e) : 0;
+    if (r < 0) {
+        free(h.name);
+        return r;
+    }
     GROW(ret->v, ret->n, ret->cap);
     ret->v[ret->n++] = h;
+    return 0;
+}
+
+int egress_key(const struct egress_host *h, struct buf *out, struct err *e)
+{
+    const char *key = getenv(h->key_env);
+
+    if (!key || !*key)
+        return err_set(e, -ENOENT, "the key for %s is to be in the variable %s, which is not set where rein was started", h->name,
+                       h->key_env);
+    for (const char *p = key; *p; p++)
+        if ((unsigned char)*p < ' ' || *p == 0x7f)
+            return err_set(e, -EBADMSG, "the variable %s holds a line break or the like, which no key has", h->key_env);
+    for (const char *p = h->header; *p;) {
+        if (strncmp(p, "{key}", 5) == 0) {
+            buf_adds(out, key);
+            p += 5;
+        } else if (strncmp(p, "{basic:", 7) == 0 && strchr(p, '}')) {
+            const char *end = strchr(p, '}');
+            cleanup(freep) char *both = xasprintf("%.*s:%s", (int)(end - p - 7), p + 7, key);
+            size_t at = out->n;
+
+            base64_add(out, str_of(both));
+            redact_learn(str_from(buf_str(out), at));
+            p = end + 1;
+        } else {
+            buf_addc(out, *p++);
+        }
+    }
+    buf_adds(out, "\r\n");
     return 0;
 }
 

@@ -161,7 +161,7 @@ CO int labels_look(struct session *s, struct str sends, struct labels *ret, stru
     struct looking l = { .found = ret };
     struct session_row row = s->log.row;
     struct log log;
-    int r = privacy_load(s->view.cwd, str_of(secret_names), &l.secrets, e);
+    int r = privacy_load(s->with.env, s->view.cwd, str_of(secret_names), &l.secrets, e);
 
     *ret = (struct labels){0};
     if (r < 0)

@@ -44,16 +44,16 @@ static const char *start_of(const struct session *s)
 }
 
 /* A command is read before it is run: what is known to be harmless needs no word. */
-static void judge_line(const struct session *s, struct str line, struct rule_line *ret)
+static CO void judge_line(const struct session *s, struct str line, struct rule_line *ret)
 {
     const char *allow[HELD_MAX];
     size_t n = held(s, GRANT_RUN, allow, HELD_MAX);
 
-    rules_judge(s->view.cwd, start_of(s), line, allow, n, ret);
+    rules_judge(s->with.env, s->view.cwd, start_of(s), line, allow, n, ret);
 }
 
 /* `ret_leaves`: some of it is allowed by a person's word alone, and nobody knows what it reaches. */
-static void rule_line(const struct session *s, struct str line, struct ruling *ret, bool *ret_leaves)
+static CO void rule_line(const struct session *s, struct str line, struct ruling *ret, bool *ret_leaves)
 {
     cleanup(rules_done) struct rule_line l = {0};
     static const enum verdict verdicts[] = { [RULE_ALLOW] = POLICY_ALLOW, [RULE_ASK] = POLICY_ASK, [RULE_DENY] = POLICY_DENY };
@@ -248,7 +248,7 @@ static void add_prefix(const struct rule_command *c, struct grants *ret)
     ret->v[ret->n++] = (struct grant){ .kind = GRANT_RUN, .what = buf_take(&words) };
 }
 
-static int grants_of_line(struct session *s, struct str line, struct grants *ret, struct err *e)
+static CO int grants_of_line(struct session *s, struct str line, struct grants *ret, struct err *e)
 {
     cleanup(rules_done) struct rule_line l = {0}, again = {0};
     const char *allow[HELD_MAX];
@@ -261,13 +261,13 @@ static int grants_of_line(struct session *s, struct str line, struct grants *ret
     n = held(s, GRANT_RUN, allow, HELD_MAX);
     for (size_t i = 0; i < ret->n && n < HELD_MAX; i++)
         allow[n++] = ret->v[i].what;
-    rules_judge(s->view.cwd, start_of(s), line, allow, n, &again);
+    rules_judge(s->with.env, s->view.cwd, start_of(s), line, allow, n, &again);
     if (again.verdict != RULE_ALLOW)
         return err_set(e, -EINVAL, "a command like this is asked about each time (%s): answer yes or no", again.why);
     return 0;
 }
 
-int policy_grants(struct session *s, const struct tool *tool, const json_t *args, struct grants *ret, struct err *e)
+CO int policy_grants(struct session *s, const struct tool *tool, const json_t *args, struct grants *ret, struct err *e)
 {
     struct needing w = { .want = ret };
 

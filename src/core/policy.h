@@ -21,7 +21,7 @@ CO int policy_judge(struct session *s, const struct tool *tool, const json_t *ar
 
 /* What would have to be allowed, so that a call like this one is not asked about any more. -EINVAL says why it always is. The
  * grants' texts are the caller's; root, session and times are not filled in. */
-int policy_grants(struct session *s, const struct tool *tool, const json_t *args, struct grants *ret, struct err *e);
+CO int policy_grants(struct session *s, const struct tool *tool, const json_t *args, struct grants *ret, struct err *e);
 
 /* 0, or -EINVAL for a word that is no mode, or -ENOTSUP for a mode that promises a protection this rein cannot give. */
 int policy_mode(const char *mode, struct err *e);

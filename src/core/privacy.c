@@ -3,12 +3,8 @@
 #include "base/buf.h"
 #include "base/glob.h"
 
-#include <fcntl.h>
-#include <ftw.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #define BYTES_MAX    ((size_t)64 << 20)
+#define LIST_MAX     ((size_t)8 << 20)      /* bytes of their names */
 #define DIFFERENT    6              /* bytes of a run that have to differ */
 #define BASE         UINT64_C(1099511628211)
 
@@ -129,31 +125,30 @@ bool privacy_path(const struct privacy *p, struct str path)
     return path.n && path.p[0] != '/' && globs_want(p->names, path);
 }
 
-static struct privacy *loading;     /* nftw has no argument for its caller */
-
-static int visit(const char *path, const struct stat *st, int kind, struct FTW *at)
+static CO int learn_file(struct privacy *p, struct env *env, struct str path, struct err *e)
 {
     cleanup(buf_done) struct buf data = BUF_MAX(BYTES_MAX);
-    cleanup(closep) int fd = -1;
-    ssize_t n;
-    char *to;
+    struct env_stat st;
+    int r = env_read(env, path, 0, BYTES_MAX - 1, &data, &st, e);
 
-    (void)at;
-    if (kind != FTW_F || !S_ISREG(st->st_mode) || !privacy_path(loading, str_of(path)))
-        return 0;
-    fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    while (fd >= 0 && (to = buf_room(&data, 64 << 10)) && (n = read(fd, to, 64 << 10)) > 0)
-        data.n += (size_t)n;
-    loading->bytes += data.n;
-    if (loading->bytes > BYTES_MAX || buf_err(&data) < 0)
-        return -1;
-    learn(loading, buf_str(&data));
+    if (r == -ENOENT || r == -EXDEV || r == -EACCES || r == -EPERM || r == -EINVAL || r == -EISDIR || r == -ELOOP)
+        return 0;                       /* it is gone, is none, or nobody here can read it */
+    if (r < 0)
+        return r;
+    p->bytes += (size_t)st.size;
+    if (p->bytes > BYTES_MAX)
+        return -E2BIG;
+    learn(p, buf_str(&data));
     return 0;
 }
 
-int privacy_load(const char *root, struct str names, struct privacy **ret, struct err *e)
+CO int privacy_load(struct env *env, const char *root, struct str names, struct privacy **ret, struct err *e)
 {
+    struct env_search what = { .path = LIT("."), .globs = names, .all = true, .max = LIST_MAX };
     struct privacy *p = xcalloc(1, sizeof(*p));
+    cleanup(buf_done) struct buf list = {0};
+    struct env_found found;
+    int64_t n = 0;
     int r;
 
     p->root = xstrdup(root);
@@ -163,13 +158,27 @@ int privacy_load(const char *root, struct str names, struct privacy **ret, struc
         return err_set(e, -EINVAL, "private: the patterns '%.*s' cannot be read", STR(names));
     }
     grow(p);
-    loading = p;
-    r = nftw(root, visit, 32, FTW_PHYS);
-    loading = NULL;
-    if (r != 0) {
+    r = env_search(env, &what, &found, e);
+    if (r == 0) {
+        list = found.text;
+        if (found.shown < found.files)
+            r = -E2BIG;
+    }
+    for (struct str rest = buf_str(&list); r == 0 && rest.n;) {
+        ssize_t nl = str_find(rest, LIT("\n"), 0);
+        struct str path = str_head(rest, nl < 0 ? rest.n : (size_t)nl);
+
+        rest = str_from(rest, nl < 0 ? rest.n : (size_t)nl + 1);
+        r = learn_file(p, env, path, e);
+        n++;
+    }
+    if (r == 0 && n != found.shown)     /* somewhere one was read as two, and so not at all */
+        r = err_set(e, -EILSEQ, "the name of a private file has several lines: what is in it could not be told from the rest");
+    if (r < 0) {
         privacy_free(p);
-        return err_set(e, -E2BIG, "private: the files are larger than %zu MB together, or cannot be read: what is in them could "
-                       "not be told from the rest", BYTES_MAX >> 20);
+        return r != -E2BIG ? err_prefix(e, r, "private: ") :
+               err_set(e, r, "private: the files are larger than %zu MB together, or too many: what is in them could not be told "
+                       "from the rest", BYTES_MAX >> 20);
     }
     *ret = p;
     return 0;

@@ -4,15 +4,15 @@
  * a file tool read it, a command printed it or a model says it. Runs of few different bytes tell nothing and are not known. */
 #pragma once
 
-#include "base/err.h"
-#include "base/str.h"
+#include "core/env.h"
 
 #define PRIVATE_RUN 16
 
 struct privacy;
 
-/* `names`: patterns as of a .gitignore, with blanks between; files below `root` are read, up to 64 MB of them. -EINVAL, -E2BIG. */
-int privacy_load(const char *root, struct str names, struct privacy **ret, struct err *e);
+/* `names`: patterns as of a .gitignore, with blanks between; files below `root`, which is the environment's, are read, up to 64 MB
+ * of them. -EINVAL, -E2BIG. */
+CO int privacy_load(struct env *env, const char *root, struct str names, struct privacy **ret, struct err *e);
 void privacy_free(struct privacy *p);                   /* takes NULL */
 
 /* A file of that name is private; an absolute path, or one below the root. */

@@ -29,8 +29,8 @@ static struct {
     size_t n;                       /* sets in use */
     struct str *learnt;
     size_t nlearnt, cap;
-    char **keep;
-    size_t nkeep, keep_cap;
+    char **keep, **hide;
+    size_t nkeep, keep_cap, nhide, hide_cap;
     size_t longest;
 } known;
 
@@ -63,6 +63,9 @@ bool redact_name(struct str name)
     static const char *const words[] = { "KEY", "APIKEY", "TOKEN", "SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "CREDENTIAL",
                                          "CREDENTIALS", "PAT" };
 
+    for (size_t i = 0; i < known.nhide; i++)
+        if (str_is(name, known.hide[i]))
+            return true;
     for (size_t i = 0; i < known.nkeep; i++)
         if (str_is(name, known.keep[i]))
             return false;
@@ -107,6 +110,16 @@ void redact_learn(struct str value)
     js_add(&json, value);
     if (json.n != value.n + 2)          /* as it stands in an event's body */
         learn((struct str){ json.p + 1, json.n - 2 });
+}
+
+void redact_hide(struct str name)
+{
+    char *hidden = str_dup(name);
+
+    GROW(known.hide, known.nhide, known.hide_cap);
+    known.hide[known.nhide++] = hidden;
+    if (getenv(hidden))
+        redact_learn(str_of(getenv(hidden)));
 }
 
 void redact_learn_environment(void)

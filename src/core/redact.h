@@ -16,6 +16,9 @@
 bool redact_name(struct str name);
 void redact_keep(struct str name);
 
+/* From now on that variable's name says so, whatever it is; its value is learnt. */
+void redact_hide(struct str name);
+
 /* Learns a value, unless it is too short or too common to be one. */
 void redact_learn(struct str value);
 void redact_learn_environment(void);

@@ -175,6 +175,7 @@ static bool read_line(struct str line, struct rule_line *ret, const char **ret_w
 
 /* The workspace, and the directories in which a command may find itself by then: the first, and those that a cd may have led to. */
 struct place {
+    struct env *env;
     const char *root;
     char *dirs[PLACES_MAX];
     size_t n;
@@ -472,16 +473,16 @@ static const char *allowed_by(const struct rule_command *c, const char *const *a
 }
 
 /* Git does what its words say only where the repository does not make it do more. */
-static void judge_repository(struct rule_command *c, const struct place *place, bool changes)
+static CO void judge_repository(struct rule_command *c, const struct place *place, bool changes)
 {
     char why[RULES_GIT_WHY];
 
     for (size_t i = 0; i < place->n && c->verdict == RULE_ALLOW; i++)
-        if (!rules_git_quiet(place->dirs[i], changes, why))
+        if (!rules_git_quiet(place->env, place->root, place->dirs[i], changes, why))
             say(c, RULE_ASK, "%s", why);
 }
 
-static void judge(struct rule_command *c, const struct place *place, const char *const *allow, size_t nallow)
+static CO void judge(struct rule_command *c, const struct place *place, const char *const *allow, size_t nallow)
 {
     size_t n = 0, said = 0;
     const char *prefix = allowed_by(c, allow, nallow, &said);
@@ -536,10 +537,10 @@ static void judge_cd(struct rule_line *l, size_t i, struct place *p)
     p->n++;
 }
 
-void rules_judge(const char *root, const char *from, struct str line, const char *const *allow, size_t nallow,
-                 struct rule_line *ret)
+CO void rules_judge(struct env *env, const char *root, const char *from, struct str line, const char *const *allow, size_t nallow,
+                    struct rule_line *ret)
 {
-    struct place place = { .root = root, .dirs = { xstrdup(from) }, .n = 1 };
+    struct place place = { .env = env, .root = root, .dirs = { xstrdup(from) }, .n = 1 };
     const char *why = "it holds a zero byte";
 
     *ret = (struct rule_line){0};

@@ -32,9 +32,9 @@ struct rule_line {
 };
 
 /* Judges a line as it would run in the directory `from` of the workspace `root`, absolute paths without links. `allow`: prefixes,
- * words with blanks between. */
-void rules_judge(const char *root, const char *from, struct str line, const char *const *allow, size_t nallow,
-                 struct rule_line *ret);
+ * words with blanks between. What a repository in the workspace says is read by way of `env` (NULL: by this process). */
+CO void rules_judge(struct env *env, const char *root, const char *from, struct str line, const char *const *allow, size_t nallow,
+                    struct rule_line *ret);
 
 /* The words of the row that a command would have to be allowed by, or NULL: it has none. */
 const char *rules_row(const struct rule_command *c);

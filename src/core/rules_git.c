@@ -21,6 +21,8 @@ static const struct { const char *section; bool named; const char *keys; } setti
 };
 
 struct look {
+    struct env *env;
+    const char *root;
     bool changes;
     int repositories;
     char *why;
@@ -38,21 +40,40 @@ static bool no(struct look *l, const char *fmt, ...)
     return false;
 }
 
-/* A whole regular file: 0, or a negative errno. */
-static int slurp(const char *path, size_t max, struct buf *ret)
+/* Whether it is the environment that has to open what lies there. */
+static bool is_workspace(const struct look *l, const char *real)
 {
-    cleanup(closep) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    const char *below;
+
+    return l->env && path_beneath(l->root, real, &below);
+}
+
+/* A whole regular file: 0, or a negative errno. */
+static CO int slurp(const struct look *l, const char *path, size_t max, struct buf *ret)
+{
+    cleanup(freep) char *real = realpath(path, NULL);
+    cleanup(closep) int fd = -1;
+    struct env_stat seen = {0};
+    struct err e;
     struct stat st;
     ssize_t n = 1;
     char *to;
 
+    if (!real)
+        return -errno;
+    ret->max = max + 1;
+    if (is_workspace(l, real)) {
+        int r = env_read(l->env, str_of(real), 0, max, ret, &seen, &e);
+
+        return r == 0 && (size_t)seen.size > max ? -E2BIG : r;
+    }
+    fd = open(real, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW);
     if (fd < 0 || fstat(fd, &st) < 0)
         return -errno;
     if (!S_ISREG(st.st_mode))
         return -EINVAL;
     if ((size_t)st.st_size > max)
         return -E2BIG;
-    ret->max = max + 1;
     while ((to = buf_room(ret, (size_t)st.st_size + 1)) && (n = read(fd, to, (size_t)st.st_size + 1)) > 0)
         ret->n += (size_t)n;
     return n < 0 ? -errno : buf_err(ret);
@@ -168,29 +189,48 @@ static bool config_is_quiet(struct look *l, const char *path, struct str all, ch
 }
 
 /* Reading runs but one hook, when the index is written anew. */
-static bool hooks_are_quiet(struct look *l, const char *dir)
+static bool hook_is_quiet(struct look *l, const char *dir, const char *name)
 {
-    DIR *d = opendir(dir);
-    struct dirent *de;
+    cleanup(freep) char *path = xasprintf("%s/%s", dir, name);
+    size_t n = strlen(name);
+
+    if (*name == '.' || (n > 7 && strcmp(name + n - 7, ".sample") == 0))
+        return true;
+    if ((!l->changes && strcmp(name, "post-index-change") != 0) || access(path, X_OK) < 0)
+        return true;
+    return no(l, "the repository's hook %.60s may run", name);
+}
+
+static CO bool hooks_are_quiet(struct look *l, const char *dir)
+{
+    cleanup(freep) char *real = realpath(dir, NULL);
+    cleanup(env_entries_done) struct env_entries all = {0};
     bool quiet = true;
+    struct dirent *de;
+    struct err e;
+    DIR *d;
 
-    while (d && quiet && (de = readdir(d))) {
-        size_t n = strlen(de->d_name);
-
-        if (*de->d_name == '.' || (n > 7 && strcmp(de->d_name + n - 7, ".sample") == 0))
-            continue;
-        if ((l->changes || strcmp(de->d_name, "post-index-change") == 0) && faccessat(dirfd(d), de->d_name, X_OK, 0) == 0)
-            quiet = no(l, "the repository's hook %.60s may run", de->d_name);
+    if (!real)
+        return true;
+    if (is_workspace(l, real)) {
+        if (env_list(l->env, str_of(real), &all, &e) < 0)
+            return no(l, "%.100s cannot be read", dir);
+        for (size_t i = 0; i < all.n && quiet; i++)
+            quiet = hook_is_quiet(l, real, all.v[i].name);
+        return quiet && !all.more;
     }
+    d = opendir(real);
+    while (d && quiet && (de = readdir(d)))
+        quiet = hook_is_quiet(l, real, de->d_name);
     if (d)
         closedir(d);
     return quiet;
 }
 
-static bool repository_is_quiet(struct look *l, const char *top, const char *git);
+static CO bool repository_is_quiet(struct look *l, const char *top, const char *git);
 
 /* The repository whose files a directory holds, if there is one. */
-static bool place_is_quiet(struct look *l, const char *dir)
+static CO bool place_is_quiet(struct look *l, const char *dir)
 {
     cleanup(freep) char *at = xasprintf("%s/.git", dir), *git = NULL, *head = xasprintf("%s/HEAD", dir);
     cleanup(freep) char *objects = xasprintf("%s/objects", dir), *refs = xasprintf("%s/refs", dir);
@@ -203,7 +243,7 @@ static bool place_is_quiet(struct look *l, const char *dir)
         return true;
     if (S_ISDIR(st.st_mode))
         return repository_is_quiet(l, dir, at);
-    if (slurp(at, 4096, &text) < 0 || text.n < 9 || memcmp(text.p, "gitdir: ", 8) != 0)
+    if (slurp(l, at, 4096, &text) < 0 || text.n < 9 || memcmp(text.p, "gitdir: ", 8) != 0)
         return no(l, "%.100s cannot be read", at);
     while (text.n && (text.p[text.n - 1] == '\n' || text.p[text.n - 1] == '\r'))
         text.n--;
@@ -250,11 +290,11 @@ static size_t read_entry(struct str all, size_t at, uint32_t version, struct buf
 }
 
 /* Repositories that this one links to are looked into by git as well. */
-static bool index_is_quiet(struct look *l, const char *top, const char *git)
+static CO bool index_is_quiet(struct look *l, const char *top, const char *git)
 {
     cleanup(freep) char *path = xasprintf("%s/index", git);
     cleanup(buf_done) struct buf text = {0}, name = {0};
-    int r = slurp(path, INDEX_MAX, &text);
+    int r = slurp(l, path, INDEX_MAX, &text);
     struct str all = buf_str(&text);
     uint32_t version, n, mode;
     size_t at = 12;
@@ -284,7 +324,7 @@ static bool index_is_quiet(struct look *l, const char *top, const char *git)
 }
 
 /* `top`: the directory of its files. `git`: of its own. */
-static bool repository_is_quiet(struct look *l, const char *top, const char *git)
+static CO bool repository_is_quiet(struct look *l, const char *top, const char *git)
 {
     cleanup(freep) char *shared = xasprintf("%s/commondir", git), *common = NULL, *config = NULL, *hooks = NULL, *path = NULL;
     cleanup(buf_done) struct buf text = {0};
@@ -292,7 +332,7 @@ static bool repository_is_quiet(struct look *l, const char *top, const char *git
 
     if (++l->repositories > NESTED_MAX)
         return no(l, "there are too many repositories in this one");
-    if (slurp(shared, 4096, &text) == 0 && text.n) {
+    if (slurp(l, shared, 4096, &text) == 0 && text.n) {
         while (text.n && (text.p[text.n - 1] == '\n' || text.p[text.n - 1] == '\r'))
             text.n--;
         common = path_resolve(git, buf_str(&text));
@@ -301,7 +341,7 @@ static bool repository_is_quiet(struct look *l, const char *top, const char *git
     }
     buf_clear(&text);
     config = xasprintf("%s/config", common);
-    r = slurp(config, CONFIG_MAX, &text);
+    r = slurp(l, config, CONFIG_MAX, &text);
     if (r < 0 && r != -ENOENT)
         return no(l, "%.100s cannot be read", config);
     if (r == 0 && !config_is_quiet(l, config, buf_str(&text), &path))
@@ -318,9 +358,9 @@ static bool repository_is_quiet(struct look *l, const char *top, const char *git
     return index_is_quiet(l, top, git);
 }
 
-bool rules_git_quiet(const char *dir, bool changes, char why[RULES_GIT_WHY])
+CO bool rules_git_quiet(struct env *env, const char *root, const char *dir, bool changes, char why[RULES_GIT_WHY])
 {
-    struct look l = { .changes = changes, .why = why };
+    struct look l = { .env = env, .root = root, .changes = changes, .why = why };
     cleanup(freep) char *at = xstrdup(dir);
 
     *why = 0;

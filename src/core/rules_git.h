@@ -6,9 +6,10 @@
  * configured for all repositories is the user's. */
 #pragma once
 
-#include <stdbool.h>
+#include "core/env.h"
 
 #define RULES_GIT_WHY 160
 
-/* `changes`: the command changes something, so that any hook may be run. False: *why is a sentence that says what. */
-bool rules_git_quiet(const char *dir, bool changes, char why[RULES_GIT_WHY]);
+/* What lies beneath `root` is read by way of `env` (NULL: by this process). `changes`: the command changes something, so that any
+ * hook may be run. False: *why is a sentence that says what. */
+CO bool rules_git_quiet(struct env *env, const char *root, const char *dir, bool changes, char why[RULES_GIT_WHY]);

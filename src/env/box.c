@@ -22,7 +22,6 @@ void profile_add(struct buf *out, const char *verb, const char *a, const char *b
 }
 
 #define HOLD_MS   10000
-#define CHILD_FDS 32
 #define BOX_RUN "/run/rein"
 
 static void number(struct buf *out, const char *name, int64_t n)
@@ -210,11 +209,11 @@ static void add_base(struct boxing *b, const char *root)
     if (b->tier == TIER_LIVE)
         profile_add(&b->base, "uid", "", "");
     add_system(&b->base);
-    add_trusted(&b->base);
     profile_add(&b->base, "rw", run, BOX_RUN);
     profile_add(&b->base, "rw", tmp, "/tmp");
     profile_add(&b->base, "rw", tmp, "/var/tmp");       /* no link: a workspace may lie there */
     profile_add(&b->base, "rw", home, user_home());
+    add_trusted(&b->base);                              /* they may lie in those */
     add_toolchains(&b->base, user_home(), root, b->tier == TIER_LIVE);
     profile_add(&b->base, "dev", "", "");
     profile_add(&b->base, "proc", "", "");
@@ -255,67 +254,96 @@ void boxing_done(struct boxing *b)
     free(b->scratch);
     free(b->own[0]);
     free(b->own[1]);
+    for (size_t i = 0; b->git && b->git[i]; i++)
+        free(b->git[i]);
+    free(b->git);
     buf_done(&b->base);
     guard_done(&b->guard);
 }
 
+/* What of the workspace was there, for a rein that comes after a crash. */
 static char *guard_path(const struct boxing *b)
 {
     return xasprintf("%s/guard", b->scratch);
 }
 
-int boxing_look(struct boxing *b, int root, struct err *e)
+static int guard_save(struct str list, const char *path)
+{
+    cleanup(freep) char *temp = xasprintf("%s.tmp", path);
+    FILE *f = fopen(temp, "we");
+    bool good = f && fwrite(list.p, 1, list.n, f) == list.n;
+
+    if (f && fclose(f) != 0)
+        good = false;
+    if (!good || rename(temp, path) < 0) {
+        int r = errno ? -errno : -EIO;
+
+        unlink(temp);
+        return r;
+    }
+    return 0;
+}
+
+static void guard_load(struct boxing *b)
 {
     cleanup(freep) char *path = guard_path(b);
-    bool same = b->guarded;
+    cleanup(closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
+    cleanup(buf_done) struct buf text = {0};
+    ssize_t n;
+    char *to;
+
+    while (fd >= 0 && (to = buf_room(&text, 64 << 10)) && (n = read(fd, to, 64 << 10)) > 0)
+        text.n += (size_t)n;
+    b->guarded = guard_read(buf_str(&text), &b->guard);
+}
+
+int boxing_guard(struct boxing *b, struct str list, struct err *e)
+{
+    cleanup(freep) char *path = guard_path(b);
     struct guard now;
+    bool same;
     int r;
 
-    guard_scan(root, b->guarded ? &b->guard : NULL, &now);
-    same = same && guard_equal(&b->guard, &now);
+    if (!guard_read(list, &now))
+        return err_set(e, -EIO, "what of the workspace is to be protected could not be found out");
+    same = b->guarded && guard_equal(&b->guard, &now);
     guard_done(&b->guard);
     b->guard = now;
     b->guarded = true;
-    if (same)
-        return 0;
-    r = guard_save(&b->guard, path);
+    r = same ? 0 : guard_save(list, path);
     return r < 0 ? err_set(e, r, "%s cannot be written: %s", path, strerror(-r)) : 0;
 }
 
-size_t boxing_check(struct boxing *b, int root, const char *key, struct buf *told)
+bool boxing_guarded(struct boxing *b, struct buf *ret)
 {
-    cleanup(freep) char *path = guard_path(b), *held = xasprintf("%s/held-%s", b->scratch, key);
-
-    if (!b->guarded && guard_load(path, &b->guard) < 0)
-        return 0;
-    b->guarded = true;
-    return guard_check(root, &b->guard, held, told);
+    if (!b->guarded)
+        guard_load(b);
+    if (b->guarded)
+        guard_write(&b->guard, ret);
+    return b->guarded;
 }
 
-/* Whatever stands there: links are not followed, and nobody is at work in it any more. */
-static void remove_at(int dir, const char *name, int depth)
+bool boxing_hold_back(const struct boxing *b, int root, const char *path, const char *key, size_t number)
 {
-    int fd = unlinkat(dir, name, 0) < 0 && depth ? openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
-    struct dirent *de;
-    DIR *d;
+    cleanup(freep) char *held = xasprintf("%s/held-%s", b->scratch, key);
+    cleanup(freep) char *to = xasprintf("%s/%zu-%s", held, number, strrchr(path, '/') ? strrchr(path, '/') + 1 : path);
 
-    if (fd < 0 && errno == EACCES && fchmodat(dir, name, 0700, 0) == 0)
-        fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0)
-        return;
-    fchmod(fd, 0700);
-    d = fdopendir(fd);
-    while (d && (de = readdir(d)))
-        if (strcmp(de->d_name, ".") != 0 && strcmp(de->d_name, "..") != 0)
-            remove_at(fd, de->d_name, depth - 1);
-    if (d)
-        closedir(d);
-    unlinkat(dir, name, AT_REMOVEDIR);
+    mkdir(held, 0700);
+    return renameat(root, path, AT_FDCWD, to) == 0;
 }
 
-void boxing_remove(const char *scratch)
+static void keep_guarded(const struct guard *g, const char *root, struct buf *out)
 {
-    remove_at(AT_FDCWD, scratch, 1000);
+    for (size_t i = 0; i < g->n; i++) {
+        cleanup(freep) char *path = xasprintf("%s%s%s", root, *g->v[i].path ? "/" : "", g->v[i].path);
+
+        if (g->v[i].kind == KIND_GIT && *g->v[i].path)
+            profile_add(out, "pin", path, "");
+        else if (g->v[i].kind == KIND_SECRET)
+            profile_add(out, "hide", path, "");
+        else if (g->v[i].kind != KIND_LINK && g->v[i].kind != KIND_GIT)
+            profile_add(out, "keep", path, "");
+    }
 }
 
 void boxing_profile(struct boxing *b, const char *root, struct buf *out)
@@ -325,23 +353,13 @@ void boxing_profile(struct boxing *b, const char *root, struct buf *out)
     buf_add_str(out, buf_str(&b->base));
     profile_add(out, "then", "", "");
     if (b->tier == TIER_LIVE && !b->read_only)
-        guard_profile(&b->guard, root, out);
+        keep_guarded(&b->guard, root, out);
     profile_add(out, "cd", root, "");
-}
-
-/* The same descriptor with a number above those that a child gets, among which it must not be. */
-static int lift(int fd)
-{
-    int lifted = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, CHILD_FDS);
-
-    if (fd >= 0)
-        close(fd);
-    return lifted;
 }
 
 int boxing_file(const struct buf *profile)
 {
-    cleanup(closep) int fd = lift(memfd_create("profile", MFD_CLOEXEC));
+    cleanup(closep) int fd = proc_lift(memfd_create("profile", MFD_CLOEXEC));
 
     if (fd >= 0 && write(fd, profile->p, profile->n) == (ssize_t)profile->n)
         return TAKE_FD(fd);
@@ -364,7 +382,7 @@ static int open_held(long pid, int held[BOX_HELD])
     for (size_t i = 0; i < BOX_HELD; i++) {
         cleanup(freep) char *path = xasprintf("/proc/%ld/ns/%s", pid, names[i]);
 
-        held[i] = lift(open(path, O_RDONLY | O_CLOEXEC));
+        held[i] = proc_lift(open(path, O_RDONLY | O_CLOEXEC));
         if (held[i] < 0) {
             int r = -errno;
 
@@ -444,7 +462,30 @@ CO int boxing_hold(struct boxing *b, const char *root, struct err *e)
     return 0;
 }
 
-char **boxing_environment(const struct boxing *b, char **user, const char *const *set, size_t nset)
+/* Git is to ask for http:// where rein has a key: settings by way of variables, which no file is needed for. */
+static void find_git(struct boxing *b)
+{
+    size_t n = 0, k = 0;
+
+    if (b->git || !b->proxied)
+        return;
+    b->git = xcalloc(2 * b->list->n + 2, sizeof(*b->git));
+    for (size_t i = 0; i < b->list->n; i++) {
+        const struct egress_host *h = &b->list->v[i];
+        char port[8] = "";
+
+        if (!h->key_env)
+            continue;
+        if (h->port)
+            snprintf(port, sizeof(port), ":%d", h->port);
+        b->git[k++] = xasprintf("GIT_CONFIG_KEY_%zu=url.http://%s%s/.insteadOf", n, h->name, port);
+        b->git[k++] = xasprintf("GIT_CONFIG_VALUE_%zu=https://%s%s/", n++, h->name, port);
+    }
+    if (n)
+        b->git[k] = xasprintf("GIT_CONFIG_COUNT=%zu", n);
+}
+
+char **boxing_environment(struct boxing *b, char **user, const char *const *set, size_t nset)
 {
     static const char *const known[] = {
         "PATH", "LANG", "LANGUAGE", "TZ", "USER", "LOGNAME", "SHELL", "COLUMNS", "LINES", "CC", "CXX", "CPP", "LD", "AR", "AS",
@@ -463,12 +504,15 @@ char **boxing_environment(const struct boxing *b, char **user, const char *const
         "NO_PROXY=localhost,127.0.0.1,::1", "no_proxy=localhost,127.0.0.1,::1", "NODE_USE_ENV_PROXY=1",
     };
 #undef PROXY_URL
-    size_t n = 0, k = 0;
+    size_t n = 0, k = 0, ngit = 0;
     char **env;
 
     while (user[n])
         n++;
-    env = xcalloc(n + nset + ARRAY_SIZE(b->own) + ARRAY_SIZE(way_out) + 1, sizeof(*env));
+    find_git(b);
+    while (b->git && b->git[ngit])
+        ngit++;
+    env = xcalloc(n + nset + ARRAY_SIZE(b->own) + ARRAY_SIZE(way_out) + ngit + 1, sizeof(*env));
     for (size_t i = 0; i < n; i++) {
         struct str name = { user[i], strcspn(user[i], "=") };
         bool keep = name.n > 3 && memcmp(name.p, "LC_", 3) == 0;
@@ -488,5 +532,7 @@ char **boxing_environment(const struct boxing *b, char **user, const char *const
         env[k++] = b->own[i];
     for (size_t i = 0; i < ARRAY_SIZE(way_out) && b->proxied; i++)
         env[k++] = (char *)way_out[i];
+    for (size_t i = 0; i < ngit; i++)
+        env[k++] = b->git[i];
     return env;
 }

@@ -6,7 +6,8 @@
 
 #include "base/buf.h"
 #include "base/err.h"
-#include "env/guard.h"
+#include "core/egress.h"
+#include "files/guard.h"
 #include "rt/fiber.h"
 
 enum tier {
@@ -37,10 +38,12 @@ struct boxing {
     struct guard guard;         /* what of the workspace the last command had to leave as it was */
     bool guarded;               /* that is known */
     bool proxied;               /* its commands have a way out (proxy.h); what they find it by is told them */
+    const struct egress *list;  /* and where to */
     void (*listening)(void *arg, int fd);   /* is given the socket of that, once there is one, to keep */
     void *listening_arg;
     int *held;                  /* namespaces that commands enter: BOX_HELD descriptors; NULL: not yet */
     char *own[2];               /* variables that say where those are */
+    char **git;                 /* and for which hosts git asks by way of rein, which has their keys; NULL at the end */
     struct box_limits limits;
     struct buf base;            /* records that are the same for every command, once they are known */
 };
@@ -49,13 +52,12 @@ struct boxing {
 int boxing_begin(struct boxing *b, struct err *e);
 void boxing_done(struct boxing *b);
 
-/* Removes a scratch with all that commands have left in it. */
-void boxing_remove(const char *scratch);
-
-/* Looks at the workspace before a command, and after it: then says how many things were moved out of it that must not stay, and
- * which. After a crash the first look is the one of the rein before. */
-int boxing_look(struct boxing *b, int root, struct err *e);
-size_t boxing_check(struct boxing *b, int root, const char *key, struct buf *told);
+/* What of the workspace a command has to leave as it is: found out before it (guard.h has the list), told to those who look after
+ * it, after a crash as the rein before knew it (false: not at all). What may not stay then is moved out to where the user finds it
+ * (false: it is on another file system). */
+int boxing_guard(struct boxing *b, struct str list, struct err *e);
+bool boxing_guarded(struct boxing *b, struct buf *ret);
+bool boxing_hold_back(const struct boxing *b, int root, const char *path, const char *key, size_t number);
 
 /* Has the box's namespaces made, if they are not yet. They stay for as long as this process, or a command in them, lives. */
 CO int boxing_hold(struct boxing *b, const char *root, struct err *e);
@@ -71,7 +73,7 @@ char *boxing_shell(const struct boxing *b, const char *key, char **ret_inside);
 
 /* The variables that a command gets, of those that the user has: by a list of what may be known. `set` is added. The array is the
  * caller's, the texts are borrowed. */
-char **boxing_environment(const struct boxing *b, char **user, const char *const *set, size_t nset);
+char **boxing_environment(struct boxing *b, char **user, const char *const *set, size_t nset);
 
 /* One record of a profile. */
 void profile_add(struct buf *out, const char *verb, const char *a, const char *b);

@@ -257,6 +257,21 @@ static int box_profile(struct local *l, struct err *e)
     return fd < 0 ? err_set(e, fd, "the box cannot be described: %s", strerror(-fd)) : fd;
 }
 
+/* What of the workspace the command in the box has to leave as it is. */
+static CO int look_at_workspace(struct local *l, struct err *e)
+{
+    cleanup(buf_done) struct buf before = {0}, in = {0};
+    struct files_ask q = { .what = FILES_GUARD };
+    struct files_answer a;
+    int r;
+
+    if (l->box->guarded)
+        boxing_guarded(l->box, &before);
+    q.data = buf_str(&before);
+    r = local_ask(l, &q, "the workspace to be looked through", &in, &a, e);
+    return r < 0 ? r : boxing_guard(l->box, a.text, e);
+}
+
 /* What a command in a box leaves is nothing that one without should begin with: it lies elsewhere. */
 static char *shell_file(struct local *l, const char *key, char **ret_inside)
 {
@@ -318,7 +333,7 @@ CO int local_ready(struct env *v, const struct env_command *c, struct env_ready 
     if (l->box) {
         r = boxing_hold(l->box, l->root, e);
         if (r == 0)
-            r = boxing_look(l->box, l->root_fd, e);
+            r = look_at_workspace(l, e);
         profile = r < 0 ? r : box_profile(l, e);
         if (profile < 0)
             return profile;
@@ -432,11 +447,42 @@ static CO int wait_at_terminal(struct env_ready *ready)
     return r;
 }
 
-void local_check_box(struct local *l, const char *key, struct env_outcome *o)
+/* Moves what may not stay out of the workspace, to where the user finds it; on another file system it is removed. */
+static CO bool hold_back(struct local *l, const char *path, const char *key, size_t number)
 {
-    cleanup(buf_done) struct buf told = {0};
+    cleanup(freep) char *full = path_resolve(l->root, str_of(path));
+    cleanup(buf_done) struct buf in = {0};
+    struct files_answer a;
+    struct err e;
+    const char *rel;
 
-    if (l->box && o->started && boxing_check(l->box, l->root_fd, key, &told))
+    if (!path_beneath(l->root, full, &rel) || strcmp(rel, path) != 0)
+        return false;                   /* the list is not to be believed */
+    return boxing_hold_back(l->box, l->root_fd, path, key, number) ||
+           local_ask(l, &(struct files_ask){ .what = FILES_PURGE, .rel = str_of(path) }, "what may not stay to be removed", &in, &a,
+                     &e) == 0;
+}
+
+CO void local_check_box(struct local *l, const char *key, struct env_outcome *o)
+{
+    cleanup(buf_done) struct buf before = {0}, in = {0}, told = {0};
+    struct files_ask q = { .what = FILES_CHECK };
+    struct files_answer a;
+    struct err e;
+    size_t moved = 0;
+    int r;
+
+    if (!l->box || !o->started || !boxing_guarded(l->box, &before))
+        return;
+    q.data = buf_str(&before);
+    fiber_shield();                     /* nothing of it may stay because nobody waits */
+    r = local_ask(l, &q, "the workspace to be looked through", &in, &a, &e);
+    for (const char *path; r == 0 && (path = wire_next(&a.text));)
+        buf_addf(&told, "%s%s\n", path, hold_back(l, path, key, ++moved) ? "" : " (could not be moved away)");
+    fiber_unshield();
+    if (r < 0)
+        buf_addf(&told, "(the workspace could not be looked through: %s)\n", e.msg);
+    if (told.n)
         o->moved_out = buf_take(&told);
 }
 

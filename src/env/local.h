@@ -12,5 +12,8 @@ int env_local(const char *root, const char *home, struct env **ret, struct err *
 struct boxing;
 void env_box(struct env *v, struct boxing *box);
 
+/* The files are those of a session: what an earlier rein of it had begun to write is waited for. */
+void env_session(struct env *v, const char *id);
+
 /* Path of the supervisor beside this program, or a sentence why there is none. Caller frees. */
 int env_box_path(char **ret, struct err *e);

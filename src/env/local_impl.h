@@ -2,8 +2,8 @@
 #pragma once
 
 #include "env/box.h"
-#include "env/guard.h"
 #include "env/local.h"
+#include "env/worker.h"
 #include "rt/proc.h"
 
 #define REPORT_SIZE    4096             /* the head of a spool file; drawn in src/box/rein-box.c */
@@ -12,7 +12,8 @@
 
 struct local {
     struct env env;
-    char *root, *spool;
+    char *root, *home, *spool, *session;
+    struct worker worker;               /* works on files */
     char *path;                         /* the variable PATH as plain commands get it, or NULL */
     int root_fd;
     struct owned_job *jobs;             /* running, and ended with this environment unless another takes them up */
@@ -36,10 +37,9 @@ static inline struct local *local(struct env *v)
     return container_of(v, struct local, env);
 }
 
-/* Opens a path beneath a directory, links included. A descriptor or a negative errno. */
-int openat2_beneath(int dir, const char *path, int flags, unsigned mode, uint64_t resolve);
-
-CO int local_search(struct env *v, const struct env_search *s, struct env_found *ret, struct err *e);
+/* Asks for something about files that may be asked twice, as it is when their process ends over it. The answer lies in `in`. */
+CO int local_ask(struct local *l, const struct files_ask *q, const char *why, struct buf *in, struct files_answer *ret,
+                 struct err *e);
 
 char *spool_path(struct local *l, const char *key);
 
@@ -54,7 +54,7 @@ struct spool_report {
 int spool_read(int fd, const char *key, struct spool_report *ret);
 
 /* What a command in a box, of which nothing runs any more, has left that must not stay: it is moved out, the outcome says so. */
-void local_check_box(struct local *l, const char *key, struct env_outcome *o);
+CO void local_check_box(struct local *l, const char *key, struct env_outcome *o);
 
 /* Ends what a supervisor that was killed has left of its command: what is in its session. */
 void spool_end_orphans(const struct env_outcome *o);

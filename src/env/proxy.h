@@ -3,7 +3,8 @@
  *
  * It takes CONNECT, behind which a command speaks TLS with the host itself, and plain requests for http://. A host is matched
  * against the list before its name is looked up, and what the name leads to is checked again; that address is dialled, and no other
- * (core/egress.h). What is said no to gets a status and a sentence that says why. */
+ * (core/egress.h). Where the list has a key for a host, a plain request goes to it over TLS, with the key put in: no command ever
+ * has it. What is said no to gets a status and a sentence that says why. */
 #pragma once
 
 #include "core/egress.h"

@@ -23,6 +23,8 @@
     X(CURLcode, curl_easy_getinfo, (CURL *, CURLINFO, ...))                                     \
     X(const char *, curl_easy_strerror, (CURLcode))                                             \
     X(CURLcode, curl_easy_pause, (CURL *, int))                                                 \
+    X(CURLcode, curl_easy_send, (CURL *, const void *, size_t, size_t *))                       \
+    X(CURLcode, curl_easy_recv, (CURL *, void *, size_t, size_t *))                             \
     X(void, curl_easy_cleanup, (CURL *))                                                        \
     X(CURLM *, curl_multi_init, (void))                                                         \
     X(CURLMcode, curl_multi_setopt, (CURLM *, CURLMoption, ...))                                \
@@ -463,8 +465,13 @@ CO int http_open(const struct http_req *req, struct http **ret, long *ret_status
         SET(OPENSOCKETDATA, h);
         SET(FRESH_CONNECT, 1L);         /* one that is open already may have been dialled unasked */
     }
-    if (proxy)
+    if (req->raw) {
+        SET(CONNECT_ONLY, 1L);
+        SET(HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);     /* what is agreed on with the other side's TLS */
+        SET(NOPROXY, "*");
+    } else if (proxy) {
         SET(PROXY, proxy);
+    }
     if (lib.tls.cert)
         SET(SSLCERT, lib.tls.cert);
     if (lib.tls.key)
@@ -553,6 +560,35 @@ struct str http_header(struct http *h, const char *name)
         found = line;
     }
     return found;
+}
+
+int http_fd(struct http *h)
+{
+    curl_socket_t fd = -1;
+
+    lib.curl_easy_getinfo(h->easy, CURLINFO_ACTIVESOCKET, &fd);
+    return fd;
+}
+
+static ssize_t moved(CURLcode r, size_t n)
+{
+    return r == CURLE_OK ? (ssize_t)n : r == CURLE_AGAIN ? -EAGAIN : -ECONNRESET;
+}
+
+ssize_t http_send(struct http *h, struct str data)
+{
+    size_t n = 0;
+    CURLcode r = lib.curl_easy_send(h->easy, data.p, data.n, &n);
+
+    return moved(r, n);
+}
+
+ssize_t http_recv(struct http *h, char *to, size_t max)
+{
+    size_t n = 0;
+    CURLcode r = lib.curl_easy_recv(h->easy, to, max, &n);
+
+    return moved(r, n);
 }
 
 void http_close(struct http *h)

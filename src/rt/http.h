@@ -31,6 +31,7 @@ struct http_req {
     bool (*may_dial)(void *arg, const struct sockaddr *addr);
     void *may_dial_arg;
     int64_t connect_ms, idle_ms;        /* to a connection; to the next byte of the answer */
+    bool raw;                           /* only a connection is made, past any proxy, for http_send and http_recv */
     struct http_trail *trail;           /* filled in by http_open, however it ends; may be NULL */
 };
 
@@ -59,6 +60,12 @@ void http_idle(struct http *h, int64_t ms);
 
 /* Value of an answer's header, {NULL, 0} if it has none; the last one of that name. Valid until http_close. */
 struct str http_header(struct http *h, const char *name);
+
+/* Bytes over a raw connection: how many went or came (0: its other end is closed), -EAGAIN, or -ECONNRESET. http_fd is what to wait
+ * for then. */
+ssize_t http_send(struct http *h, struct str data);
+ssize_t http_recv(struct http *h, char *to, size_t max);
+int http_fd(struct http *h);
 
 /* Ends the transfer, closing its socket if the answer is not complete. Takes NULL. */
 void http_close(struct http *h);

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #define KILL_TRIES 100
+#define CHILD_FDS  32
 
 struct proc {
     pid_t pid;
@@ -50,6 +51,15 @@ static void on_exit_event(uv_poll_t *poll, int status, int events)
     uv_poll_stop(&p->poll);
     if (p->abandoned)
         uv_close((uv_handle_t *)&p->poll, closed);
+}
+
+int proc_lift(int fd)
+{
+    int lifted = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, CHILD_FDS);
+
+    if (fd >= 0)
+        close(fd);
+    return lifted;
 }
 
 int proc_spawn(const struct proc_spec *spec, struct proc **ret, struct err *e)
@@ -122,6 +132,7 @@ void proc_free(struct proc *p)
         uv_close((uv_handle_t *)&p->poll, closed);
     else
         p->abandoned = true;
+    p->poll.data = (void *)(uintptr_t)closed;   /* should the loop end before it does */
 }
 
 static ssize_t read_small(const char *path, char *text, size_t size)

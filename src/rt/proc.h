@@ -20,6 +20,9 @@ struct proc_spec {
     size_t nfds;
 };
 
+/* The same descriptor with a number above those that a child is given, among which it must not be. Takes a negative one. */
+int proc_lift(int fd);
+
 /* The path of a program that belongs beside this one. -ENOENT says that it is missing. Caller frees. */
 int proc_beside(const char *name, char **ret, struct err *e);
 

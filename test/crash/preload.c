@@ -1,14 +1,17 @@
 /* preload.c - counts the calls of rein by which something becomes durable or leaves the process, with one count over all its
  * threads, and stops or fails the run at one of them.
  *
- *   CRASH_MAP=FILE      64 bytes, shared: [0] calls so far, [1] fsync and fdatasync on the loop's thread, [2] all of those
+ *   CRASH_MAP=FILE      64 bytes, shared: [0] calls so far, [1] fsync and fdatasync on the loop's thread, [2] all of those,
+ *                       [3] rein's pid
  *   CRASH_AT=N:WHAT     at call N: before (killed, it has not happened), after (killed, it has), short (half of a write),
  *                       or the number of an errno that it fails with. With a + behind N: at every call from N on.
- *   CRASH_LOG=FILE      names each call, a line each: number, name, descriptor, thread, file
+ *                       lost, done: as before and after, but only the process that works on files is killed, if the call is its
+ *   CRASH_LOG=FILE      names each call, a line each: number, name, descriptor, thread, process, file
  *   CRASH_DAYS=N        the wall clock is so many days off
  *   CRASH_BOOT=FILE     what the kernel says of this boot is read from that file: the machine was restarted
  *
- * Only rein itself is counted: children do not inherit the preload. Pipes, eventfds and the like do not count; files and
+ * Only rein itself and the process that works on its files are counted, as one: to kill one of them is to kill both, and the second
+ * one does not confine itself, so that it can. Other children do not inherit the preload. Pipes, eventfds and the like do not count; files and
  * sockets do. */
 #undef _FILE_OFFSET_BITS         /* both forms of each call are wrapped, each under its own name */
 #include <dlfcn.h>
@@ -42,6 +45,8 @@ static struct {
     int err, log;
     const char *boot;
     int days;
+    bool worker, alone;                 /* this is the process that works on files; it is killed and rein is not */
+    char env[4][512];                   /* what such a process is given */
 } crash = { .log = -1 };
 
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
@@ -52,6 +57,13 @@ __attribute__((constructor)) static void begin(void)
     const char *map = getenv("CRASH_MAP"), *at = getenv("CRASH_AT"), *log = getenv("CRASH_LOG");
     int fd = map ? (int)syscall(SYS_openat, AT_FDCWD, map, O_RDWR | O_CLOEXEC, 0) : -1;
 
+    crash.worker = getenv("CRASH_WORKER");
+    for (int i = 0; i < 4; i++) {
+        static const char *const names[] = { "LD_PRELOAD", "CRASH_MAP", "CRASH_AT", "CRASH_LOG" };
+
+        if (getenv(names[i]))
+            snprintf(crash.env[i], sizeof(crash.env[i]), "%s=%s", names[i], getenv(names[i]));
+    }
     unsetenv("LD_PRELOAD");
     unsetenv("CRASH_MAP");
     unsetenv("CRASH_AT");
@@ -63,6 +75,8 @@ __attribute__((constructor)) static void begin(void)
         if (p != MAP_FAILED)
             crash.map = p;
         syscall(SYS_close, fd);
+        if (crash.map && !crash.worker)
+            crash.map[3] = (uint64_t)getpid();
     }
     if (log)
         crash.log = (int)syscall(SYS_openat, AT_FDCWD, log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
@@ -75,13 +89,18 @@ __attribute__((constructor)) static void begin(void)
             rest++;
         }
         rest++;
-        crash.what = !strcmp(rest, "before") ? BEFORE : !strcmp(rest, "after") ? AFTER : !strcmp(rest, "short") ? SHORT : FAIL;
+        crash.alone = !strcmp(rest, "lost") || !strcmp(rest, "done");
+        if (crash.alone && !crash.worker)
+            crash.at = 0;
+        crash.what = !strcmp(rest, "lost") ? BEFORE : !strcmp(rest, "done") ? AFTER : !strcmp(rest, "before") ? BEFORE : !strcmp(rest, "after") ? AFTER : !strcmp(rest, "short") ? SHORT : FAIL;
         crash.err = atoi(rest);
     }
 }
 
 static void die(void)
 {
+    if (crash.worker && !crash.alone)
+        syscall(SYS_kill, (pid_t)crash.map[3], SIGKILL);
     syscall(SYS_kill, syscall(SYS_getpid), SIGKILL);
     for (;;)
         pause();
@@ -102,8 +121,8 @@ static enum what point(const char *name, int fd)
         snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
         if (fd >= 0)
             path[MAX(syscall(SYS_readlink, link, path, sizeof(path) - 1), 0)] = 0;
-        len = snprintf(line, sizeof(line), "%llu %s fd=%d tid=%ld %s\n", (unsigned long long)n, name, fd,
-                       syscall(SYS_gettid) - syscall(SYS_getpid), path);
+        len = snprintf(line, sizeof(line), "%llu %s fd=%d tid=%ld %s %s\n", (unsigned long long)n, name, fd,
+                       syscall(SYS_gettid) - syscall(SYS_getpid), crash.worker ? "worker" : "rein", path);
 
         syscall(SYS_write, crash.log, line, len);
     }
@@ -274,6 +293,24 @@ int connect(int fd, const struct sockaddr *a, socklen_t n)
     AROUND(int, -1, "connect", fd, real(fd, a, n));
 }
 
+/* The process that works on files lays its bounds on itself: not here. */
+long syscall(long nr, ...)
+{
+    static long (*real)(long, ...);
+    long a[6];
+    va_list ap;
+
+    if (!real)
+        *(void **)&real = dlsym(RTLD_NEXT, "syscall");
+    va_start(ap, nr);
+    for (int i = 0; i < 6; i++)
+        a[i] = va_arg(ap, long);
+    va_end(ap);
+    if (crash.worker && (nr == SYS_seccomp || nr == 446 /* landlock_restrict_self */))
+        return 0;
+    return real(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+
 int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *fa, const posix_spawnattr_t *at,
                 char *const argv[], char *const env[])
 {
@@ -283,7 +320,20 @@ int posix_spawn(pid_t *pid, const char *path, const posix_spawn_file_actions_t *
 
     if (now == FAIL)
         return crash.err;
-    r = real(pid, path, fa, at, argv, env);
+    if (strrchr(path, '/') && !strcmp(strrchr(path, '/'), "/rein-files") && crash.map) {
+        static char mark[] = "CRASH_WORKER=1";
+        char *more[64] = { mark };
+        int n = 1;
+
+        for (int i = 0; i < 4; i++)
+            if (*crash.env[i])
+                more[n++] = crash.env[i];
+        for (int i = 0; env[i] && n < 63; i++)
+            more[n++] = env[i];
+        r = real(pid, path, fa, at, argv, more);
+    } else {
+        r = real(pid, path, fa, at, argv, env);
+    }
     if (now == AFTER)
         die();
     return r;

@@ -109,6 +109,28 @@ def error_sweep(name, points, seed, binary=RELEASE):
     return len(chosen), stats
 
 
+def worker_sweep(name, points, seed, binary=RELEASE):
+    """The process that works on files is killed, and rein is not: at each of its calls, before and after. Returns (points, stats)."""
+    scenario = SCENARIOS[name]
+    with Place(binary) as place, model_of(place, scenario) as options:
+        prepare(place, scenario)
+        log = os.path.join(place.top, "calls")
+        Play(place, scenario, options, [Count(place, None, CRASH_LOG=log)]).to_the_end()
+        with open(log, encoding="utf-8") as f:
+            made = [line.split() for line in f]
+    its = [call[0] for call in made if call[4] == "worker"]
+    check(len(its) > 10, "it made hardly a call:", its)
+    every = [f"{n}:{how}" for n in its for how in ("lost", "done")]
+    chosen = every if points is None else random.Random(seed).sample(every, min(points, len(every)))
+    stats = Outcomes()
+    for spec in chosen:
+        try:
+            play(scenario, [spec], stats, binary, allowed=(0,))
+        except TROUBLE as e:
+            raise Violation(f"{name}, the worker killed at {spec} of {len(made)} calls: {e}") from e
+    return len(chosen), stats
+
+
 def recovery_sweep(name, points, seed, binary=RELEASE):
     """Killed somewhere, and then calls of the next run fail: the rein that recovers meets a full disk, or another trouble. Returns
     (points, stats)."""

@@ -48,6 +48,17 @@ for each in SCENARIOS:
         add(way, each)
 
 
+def worker(name):
+    """The process that works on files is lost, and rein goes on: what it was asked for is done once."""
+    points, stats = sweep.worker_sweep(name, None if FULL else 25, SEED)
+    print(f"crash/worker: {name}: {points} kills of the process that works on files, 0 violations: {stats}", flush=True)
+    totals.add("kills of the process that works on files", points)
+
+
+for each in ("edits", "writes", "patches"):
+    add(worker, each)
+
+
 def test_failed_syncs():
     """An fsync that failed is not tried again and believed."""
     for name in ("edits", "commands"):

@@ -8,6 +8,7 @@ import tempfile
 from crash import power, sweep
 from crash.scenarios import Violation
 from lib.rein import RELEASE, TOP, Skip, check
+from tool import test_worker as worker_tests
 
 FULL = False
 SEED = 20261125
@@ -26,18 +27,18 @@ DEFECTS = {
     "told before commit": ("src/core/log.c", "    l->under_way++;\n",
                            "    for (size_t i = 0; i < b->n && l->durable; i++)\n        l->durable(l->durable_arg, b->evs[i]);\n"
                            "    l->under_way++;\n", "kill", "edits"),
-    "files written in place": ("src/env/local.c", "    r = write_temp(j, dir, fd >= 0 || j->alike ? &old : NULL);\n",
+    "files written in place": ("src/files/ops.c", "    r = write_temp(o, dir, fd >= 0 || o->q->alike ? &old : NULL);\n",
                                "    if (fd >= 0) {\n        int bad = openat(dir, name, O_WRONLY | O_TRUNC);\n\n"
-                               "        if (write(bad, j->data.p, j->data.n) < 0)\n            return -EIO;\n"
-                               "        return 0;\n    }\n    r = write_temp(j, dir, fd >= 0 || j->alike ? &old : NULL);\n", "kill",
+                               "        if (write(bad, o->q->data.p, o->q->data.n) < 0)\n            return -EIO;\n"
+                               "        return 0;\n    }\n    r = write_temp(o, dir, fd >= 0 || o->q->alike ? &old : NULL);\n", "kill",
                                "edits"),
     "temporary file left": ("src/tool/file.c", "    int r = env_tidy(c->env, p->path, c->foreign ? NULL : c->key, e);\n",
                             "    int r = env_tidy(c->env, p->path, NULL, e);\n", "kill", "writes"),
-    "what a killed rein did not synced": ("src/env/local.c", "    r = sync_names(j, dir);\n    if (r < 0)\n        j->result",
-                                          "    r = 0;\n    if (r < 0)\n        j->result", "power after kills", "edits"),
+    "what a killed rein did not synced": ("src/files/ops.c", "    r = sync_names(o, dir);\n    return r < 0 ?",
+                                          "    r = 0;\n    return r < 0 ?", "power after kills", "edits"),
     "synchronous=NORMAL": ("src/core/store.c", "PRAGMA synchronous=FULL", "PRAGMA synchronous=NORMAL", "power", "commands"),
-    "directory not synced": ("src/env/local.c", "fd < 0 ? sync_names(j, dir) : fsync(dir) < 0 ? -errno : 0;\n", "0;\n", "power", "edits"),
-    "file not synced": ("src/env/local.c", "    return fsync(fd) < 0 ? say(j, -errno, \"cannot make durable: \") : 0;\n",
+    "directory not synced": ("src/files/ops.c", "fd < 0 ? sync_names(o, dir) : fsync(dir) < 0 ? -errno : 0;\n", "0;\n", "power", "edits"),
+    "file not synced": ("src/files/ops.c", "    return fsync(fd) < 0 ? say(o, -errno, \"cannot make durable: \") : 0;\n",
                         "    return 0;\n", "power", "edits"),
     "commands not synced": ("src/env/command.c", "    j->result = syncfs(j->fd);\n", "    j->result = 0;\n", "power", "commands"),
     "a new store's name not synced": ("src/core/store.c", "        r = sync_names(s->home);\n",
@@ -49,7 +50,7 @@ DEFECTS = {
                                            "    if (r == 0 && s->mode == STORE_WRITE)\n        r = settle", "power after early kills", "edits"),
     "restart of the machine ignored": ("src/core/calls.c", "    run->call.same_life = *env_life(run->call.env) &&",
                                        "    run->call.same_life = true ||", "power", "commands"),
-    "failed fsync of a file tried again": ("src/env/local.c", "    return fsync(fd) < 0 ? say", "    return fsync(fd) < 0 && fsync(fd) < 0 ? say",
+    "failed fsync of a file tried again": ("src/files/ops.c", "    return fsync(fd) < 0 ? say", "    return fsync(fd) < 0 && fsync(fd) < 0 ? say",
                                            "syncs", "edits"),
     "failed commit tried again": ("src/core/store.c", "    if (r == 0)\n        r = run(s, ST_COMMIT);\n    if (r < 0) {\n        r = store_error",
                                   "    if (r == 0)\n        r = run(s, ST_COMMIT);\n    if (r < 0) {\n        rollback(s);\n"
@@ -74,6 +75,10 @@ DEFECTS.update({
     "a patch left in part": ("src/tool/file.c", "    if (count[OTHERWISE] == 0 && rebuild && !c->foreign)\n",
                              "    if (count[OTHERWISE] == 0 && rebuild && c->foreign)\n", "kill", "patches"),
     "a patch not put back": ("src/tool/file.c", "    for (size_t i = n; i-- > 0;) {\n", "    for (size_t i = 0; i-- > 0;) {\n", "errors", "patches"),
+    "a lost process's change not looked for": ("src/env/local.c", "if (r == 0 && (after ? st.exists && hash_eq(&now, after) : !st.exists)) {",
+                                               "if (r == 0 && (after ? !st.exists : !st.exists)) {", "worker", "edits"),
+    "an earlier process not waited for": ("src/env/worker.c", "    if (r == 0 && w->session)\n", "    if (r == 0 && w->session && w->life > 9)\n",
+                                          "waits", "edits"),
     "a full disk not noticed": ("src/core/store.c", "        r = store_error(s, &e, \"an append\");\n",
                                 "        r = store_error(s, &e, \"an append\");\n        r = r == -ENOSPC ? 0 : r;\n", "errors", "edits"),
     "jobs outlive their session": ("src/core/turn.c", "    jobs_end(s);\n", "", "kill", "jobs"),
@@ -91,6 +96,8 @@ CHECKS = {
     "power": lambda name, binary: power.blackouts(name, 600, SEED, binary),
     "power after kills": lambda name, binary: power.blackouts_after_kills(name, 200, 4000, SEED, binary),
     "power after early kills": lambda name, binary: power.blackouts_after_kills(name, 50, 1000, SEED, binary, range(35, 60)),
+    "worker": lambda name, binary: sweep.worker_sweep(name, None, SEED, binary),
+    "waits": lambda name, binary: worker_tests.waits(binary),
     "errors": lambda name, binary: sweep.error_sweep(name, 800, SEED, binary),
     # A play leaves out a sync where two runs differ by a call, which on a busy machine may be the one that matters.
     "syncs": lambda name, binary: [sweep.failed_syncs(name, binary) for _ in range(4)],

@@ -180,7 +180,7 @@ def test_no_box_no_mode():
     need_live()
     with Place(RELEASE) as place:
         inner = os.path.join(place.work, "home")
-        for name in ("rein", "rein-box"):
+        for name in ("rein", "rein-box", "rein-files"):
             shutil.copy(os.path.join(os.path.dirname(RELEASE), name), place.work)
         place.write("script", "say hello\n")
         line = (f"export REIN_HOME={inner}; mkdir w; ./rein doctor | grep tier; ./rein box --mode auto -C w -- true; echo status $?; "

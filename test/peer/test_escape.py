@@ -29,7 +29,7 @@ class World:
         for name in ("home", "work", "rein", "out", "bin"):
             os.mkdir(os.path.join(self.top, name))
         self.home, self.work, self.out = (os.path.join(self.top, n) for n in ("home", "work", "out"))
-        for binary in ("rein", "rein-box", "rein-html"):
+        for binary in ("rein", "rein-box", "rein-files", "rein-html"):
             shutil.copy(os.path.join(os.path.dirname(RELEASE), binary), os.path.join(self.top, "bin"))
         self.binary = os.path.join(self.top, "bin", "rein")
         for path in (".ssh/id_rsa", ".aws/credentials", ".netrc", ".config/gh/hosts.yml", ".npmrc", ".docker/config.json", ".bash_history",

@@ -1,5 +1,6 @@
 """The way out of the box: commands reach hosts of the user's list through rein's proxy and nothing else, every decision is in the log, and what comes
 in between cannot harm it."""
+import base64
 import hashlib
 import json
 import os
@@ -9,6 +10,7 @@ import socket
 import subprocess
 
 from lib.rein import RELEASE, Place, Skip, check, need_live, story
+from peer.test_matrix_host import Certificates
 from tool.test_approvals import call, script
 from tool.test_network import SECRET, network, results
 from tool.test_web import Site
@@ -184,3 +186,56 @@ def test_by_hand():
             report = json.load(f)
         check(out.stdout.startswith(b"a page\n") and b"is not among the hosts" in out.stdout, out)
         check([(d["host"], d["verdict"]) for d in report["network"]] == [("127.0.0.1", "allow"), ("example.org", "deny")], report)
+
+
+KEY = "secret-of-the-user-93714"
+
+
+def test_keys_are_put_in():
+    """A host of the list that has a key: commands ask for http://, rein asks over TLS and says who it is. No command has the key, no other host gets
+    it, and nothing of it is in the log."""
+    need_live()
+    pages = {**PAGES, "/echo": lambda h: (h.send_response(200), h.end_headers(), h.wfile.write(str(h.headers).encode()))}
+    with Place(RELEASE) as place:
+        made = Certificates(place.top)
+        with Site(pages, tls=made.make("good", alt="IP:127.0.0.1,DNS:localhost")) as site, Site(PAGES, tls=made.make("other", alt="DNS:other.example")) as wrong, Site(PAGES) as plain:
+            port, badport, plainport = (int(s.url.rsplit(":", 1)[1]) for s in (site, wrong, plain))
+            pages["/away"] = (302, {"Location": f"{plain.url}/x"}, b"")
+            network(place, {"host": "127.0.0.1", "port": port, "key_env": "MY_OWN"}, {"host": "127.0.0.1", "port": badport, "key_env": "MY_OWN"},
+                    {"host": "127.0.0.1", "port": plainport}, {"host": "localhost", "port": port, "key_env": "MY_OWN", "header": "Authorization: Basic {basic:git}"},
+                    {"host": "unset.example", "key_env": "NOT_SET_ANYWHERE"})
+            place.write("big", BIG)
+            curl = "curl -s -m 30 --noproxy nothing "
+            url = f"http://127.0.0.1:{port}"
+            texts = run(place, curl + f"{url}/x", curl + f"-H 'Authorization: mine' {url}/x", f"env | grep -c {KEY[:12]}; cat /proc/*/environ 2>/dev/null | tr '\\0' '\\n' | grep -c {KEY[:12]}",
+                        curl + f"-L {url}/away", curl + f"{url}/big | sha256sum", curl + f"--data-binary @big {url}/x", curl + f"http://127.0.0.1:{badport}/x",
+                        curl + "http://unset.example/x", curl + f"-p --cacert $SSL_CERT_FILE https://127.0.0.1:{port}/x", curl + f"http://localhost:{port}/x", curl + f"{url}/echo",
+                        "env -u no_proxy -u NO_PROXY git -c http.sslVerify=false ls-remote " + f"https://127.0.0.1:{port}/repo.git 2>&1 | tail -1",
+                        env={"MY_OWN": KEY, "SSL_CERT_FILE": made.ca})
+            check(all(texts[n] == "a page" for n in (0, 1, 3, 5, 8, 9)) and texts[2] == "0\n0", texts)
+            check(hashlib.sha256(BIG).hexdigest() in texts[4], texts[4])
+            check("certificate" in texts[6].lower() and not wrong.seen and "NOT_SET_ANYWHERE" in texts[7], texts[6:8])
+            said = [h.get("Authorization") for _, h in site.seen]
+            check(said[:2] == ["Bearer " + KEY] * 2 and all(h.get("Host", "").endswith(f":{port}") for _, h in site.seen), said)
+            check(said.count(None) == 1, "only the one that was a tunnel", said)
+            check("mine" not in said and plain.seen and all("Authorization" not in h for _, h in plain.seen), plain.seen)
+            basic = base64.b64encode(f"git:{KEY}".encode()).decode()
+            check("Basic " + basic in said and "[secret]" in texts[10] and KEY not in texts[10], said, texts[10])
+            asked = [(p, h.get("Authorization")) for p, h in site.seen if "repo.git" in p]
+            check(asked and all(key == "Bearer " + KEY for _, key in asked), asked, texts[11])
+            with open(os.path.join(place.home, "rein.db"), "rb") as f:
+                stored = f.read()
+            check(KEY.encode() not in stored and basic.encode() not in stored, "the key is in the store")
+            check([d[2] for d in decisions(place)].count("allow") >= 9, decisions(place))
+
+
+def test_keys_that_make_no_sense():
+    wrong = {"a name of hosts": {"host": "*.example.org", "key_env": "X"}, "fetch": {"host": "example.org", "key_env": "X", "fetch_only": True},
+             "no variable": {"host": "example.org", "key_env": "a b"}, "header": {"host": "example.org", "key_env": "X", "header": "no key in it"},
+             "two lines": {"host": "example.org", "key_env": "X", "header": "A: {key}\nB: c"}, "header alone": {"host": "example.org", "header": "A: {key}"}}
+    for what, entry in wrong.items():
+        with Place() as place:
+            network(place, entry)
+            out = place.rein("exec", "--mode", "open", "--model", script(place, "say done"), "go")
+            check(out.returncode == 2 and b"example.org" in out.stderr, what, out)
+    return len(wrong)

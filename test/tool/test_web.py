@@ -3,6 +3,7 @@ import gzip
 import http.server
 import json
 import os
+import ssl
 import subprocess
 import threading
 import time
@@ -16,9 +17,9 @@ BIG = "".join(f"line {i} of a long page\n" for i in range(20000))
 
 
 class Site:
-    """Pages by path: (status, headers, body), or a function of the handler."""
+    """Pages by path: (status, headers, body), or a function of the handler. `tls`: files with its certificate and key."""
 
-    def __init__(self, pages):
+    def __init__(self, pages, tls=None):
         self.seen = []
         site = self
 
@@ -40,11 +41,23 @@ class Site:
                 except OSError:
                     pass
 
+            def do_POST(self):
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.do_GET()
+
             def log_message(self, *args):
                 pass
 
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        class Server(http.server.ThreadingHTTPServer):
+            def handle_error(self, *args):
+                pass                    # who hangs up does so on purpose
+
+        self.server = Server(("127.0.0.1", 0), Handler)
+        if tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*tls)
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
+        self.url = f"http{'s' if tls else ''}://127.0.0.1:{self.server.server_address[1]}"
 
     def __enter__(self):
         threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()

@@ -1,4 +1,4 @@
-#include "env/look.h"
+#include "files/look.h"
 
 #include "base/charset.h"
 #include "base/utf8.h"

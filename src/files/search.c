@@ -10,14 +10,12 @@
 #include "base/glob.h"
 #include "base/path.h"
 #include "base/utf8.h"
-#include "env/local_impl.h"
-#include "env/look.h"
-#include "env/repo.h"
-#include "rt/offload.h"
+#include "files/guard.h"
+#include "files/look.h"
+#include "files/ops.h"
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
@@ -35,6 +33,7 @@ struct dir {
     struct repo *repo;                  /* NULL: in no repository */
     bool top;                           /* of its repository */
     struct ignore *rules;
+    bool lent;                          /* they are the workspace's: the directory lies above it */
     char *shown;                        /* path from where the search began, with a slash at its end; "" */
     char *rel;                          /* path from the repository's top, the same way */
     unsigned depth;
@@ -55,13 +54,11 @@ struct hit {
 };
 
 struct search {
-    struct job job;
-    int root_fd;
-    char *root, *rel, *home;
+    struct op *op;
     char *prefix;                       /* of the paths in the result: they are relative to the workspace's root */
     struct globs *globs;
     struct pattern *pattern;
-    struct env_search what;             /* its texts are the caller's, and not used by the threads */
+    struct env_search what;
 
     pthread_mutex_t lock;
     pthread_cond_t wake;
@@ -75,15 +72,13 @@ struct search {
     size_t nhits, hits_cap, kept;
     struct repo **repos;
     size_t nrepos, repos_cap;
+    struct guard hidden;                /* once a file made it worth the look */
+    bool hides;
     struct env_found found;
-    int result;
-    struct err e;
 };
 
-static void search_free(struct job *job)
+static void search_done(struct search *s)
 {
-    struct search *s = container_of(job, struct search, job);
-
     for (size_t i = 0; i < s->nhits; i++) {
         free(s->hits[i].path);
         buf_done(&s->hits[i].text);
@@ -93,22 +88,17 @@ static void search_free(struct job *job)
     free(s->hits);
     free(s->repos);
     free(s->stack);
-    buf_done(&s->found.text);
+    guard_done(&s->hidden);
     globs_free(s->globs);
     pattern_free(s->pattern);
     pthread_mutex_destroy(&s->lock);
     pthread_cond_destroy(&s->wake);
-    close(s->root_fd);
-    free(s->root);
-    free(s->rel);
     free(s->prefix);
-    free(s->home);
-    free(s);
 }
 
 static bool abandoned(struct search *s)
 {
-    return __atomic_load_n(&s->job.abandoned, __ATOMIC_RELAXED);
+    return __atomic_load_n(s->op->stop, __ATOMIC_RELAXED);
 }
 
 /* Directories. */
@@ -126,7 +116,8 @@ static void dir_unref(struct dir *d)
 
         if (d->fd >= 0)
             close(d->fd);
-        ignore_free(d->rules);
+        if (!d->lent)
+            ignore_free(d->rules);
         free(d->shown);
         free(d->rel);
         free(d);
@@ -134,13 +125,22 @@ static void dir_unref(struct dir *d)
     }
 }
 
+static bool is_root(const struct search *s, int fd)
+{
+    struct stat root, st;
+
+    return fstat(s->op->w->fd, &root) == 0 && fstat(fd, &st) == 0 && root.st_ino == st.st_ino && root.st_dev == st.st_dev;
+}
+
 /* Takes the descriptor over. */
 static struct dir *dir_new(struct search *s, struct dir *up, int fd, const char *name)
 {
     struct dir *d = xcalloc(1, sizeof(*d));
-    struct repo *own = s->what.all ? NULL : repo_open(fd, s->home);
+    struct above *above = &s->op->w->above;
+    bool known = above->here && !s->what.all && is_root(s, fd);
+    struct repo *own = s->what.all ? NULL : known ? above->repo : repo_open(fd, above->user);
 
-    if (own) {
+    if (own && !known) {
         pthread_mutex_lock(&s->lock);
         GROW(s->repos, s->nrepos, s->repos_cap);
         s->repos[s->nrepos++] = own;
@@ -298,6 +298,24 @@ static void read_dir(struct search *s, struct dir *d)
     closedir(dir);
 }
 
+/* Whether the box hides a file (guard.h). */
+static bool is_hidden(struct search *s, int fd)
+{
+    const struct workspace *w = s->op->w;
+    bool hidden;
+    struct stat st;
+
+    if (!w->boxed || fstat(fd, &st) < 0 || !guard_may_hide(&st))
+        return false;
+    pthread_mutex_lock(&s->lock);
+    if (!s->hides)
+        guard_scan(w->fd, NULL, &s->hidden);
+    s->hides = true;
+    hidden = guard_hides(&s->hidden, &st);
+    pthread_mutex_unlock(&s->lock);
+    return hidden;
+}
+
 static void do_work(struct search *s, struct looker *l, struct work *w)
 {
     const char *name = w->names;
@@ -322,7 +340,7 @@ static void do_work(struct search *s, struct looker *l, struct work *w)
         fd = openat(w->dir->fd, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW);
         if (fd < 0)
             continue;
-        matches = look_into(l, fd);
+        matches = is_hidden(s, fd) ? 0 : look_into(l, fd);
         if (matches)
             keep(s, w->dir->shown, name, &l->text, (int64_t)matches);
         close(fd);
@@ -361,7 +379,7 @@ static void *helper(void *arg)
     cleanup(looker_done) struct looker l;
     struct search *s = arg;
 
-    looker_init(&l, &s->what, s->pattern, &s->job.abandoned);
+    looker_init(&l, &s->what, s->pattern, s->op->stop);
     work_until_done(s, &l);
     return NULL;
 }
@@ -397,121 +415,137 @@ static void put_together(struct search *s)
     }
 }
 
-/* The directory where the search begins, with the rules of those above it up to its repository's top. Only these rules are read
- * outside the workspace, and only where it lies within a repository. Takes the descriptor over. */
+/* The directories above the workspace, if it lies in a repository. */
+static struct dir *dirs_above(struct above *a)
+{
+    struct dir *d = NULL;
+
+    for (size_t i = 0; i < a->n; i++) {
+        struct dir *next = xcalloc(1, sizeof(*next));
+
+        *next = (struct dir){ .up = d, .repo = a->repo, .top = i == 0, .rules = a->v[i].rules, .lent = true, .fd = -1, .refs = 1 };
+        next->shown = xstrdup("");
+        next->rel = i == 0 ? xstrdup("") : xasprintf("%s%s/", d->rel, a->v[i].name);
+        d = next;                       /* which has what it is `up` of */
+    }
+    return d;
+}
+
+static const char *last_name(const char *path)
+{
+    return strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
+}
+
+/* The directory where the search begins, with the rules of those above it up to its repository's top. Takes the descriptor over. */
 static struct dir *first_dir(struct search *s, int fd)
 {
-    cleanup(freep) char *full = strcmp(s->rel, ".") == 0 ? xstrdup(s->root) : xasprintf("%s/%s", s->root, s->rel);
+    const struct workspace *w = s->op->w;
+    const char *rel = strcmp(s->op->rel, ".") == 0 ? "" : s->op->rel;
+    size_t at = strlen(rel);
     struct dir *d = NULL, *below;
-    size_t at = strlen(full);
-    bool found = s->what.all;
     struct stat st;
+    bool found = s->what.all || fstatat(fd, ".git", &st, AT_SYMLINK_NOFOLLOW) == 0;
 
-    found = found || fstatat(fd, ".git", &st, AT_SYMLINK_NOFOLLOW) == 0;
-    while (!found && at > 1) {
-        cleanup(freep) char *git = NULL;
+    if (!found) {
+        while (!found && at) {
+            cleanup(freep) char *git = NULL;
+            cleanup(closep) int has = -1;
+            const char *slash = memrchr(rel, '/', at);
 
-        at = (size_t)((const char *)memrchr(full, '/', at) - full);
-        git = xasprintf("%.*s/.git", (int)at, full);
-        found = lstat(git, &st) == 0;
+            at = slash ? (size_t)(slash - rel) : 0;
+            git = xasprintf("%.*s%s.git", (int)at, rel, at ? "/" : "");
+            has = open_beneath(w->fd, git, O_PATH | O_NOFOLLOW, 0);
+            found = has >= 0;
+        }
+        if (!found)
+            d = dirs_above(&s->op->w->above);
+        while ((found || d) && at < strlen(rel)) {
+            cleanup(freep) char *path = at ? xstrndup(rel, at) : xstrdup(".");
+            int up = open_beneath(w->fd, path, O_RDONLY | O_DIRECTORY, 0);
+
+            if (up < 0)
+                break;
+            below = dir_new(s, d, up, at ? last_name(path) : last_name(w->root));
+            dir_unref(d);
+            d = below;
+            at += (at > 0) + strcspn(rel + at + (at > 0), "/");
+        }
     }
-    while (found && at < strlen(full)) {
-        cleanup(freep) char *path = at ? xstrndup(full, at) : xstrdup("/");
-        int up = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-        if (up < 0)
-            break;
-        below = dir_new(s, d, up, strrchr(path, '/') + 1);
-        dir_unref(d);
-        d = below;
-        at += 1 + strcspn(full + at + 1, "/");
-    }
-    below = dir_new(s, d, fd, strrchr(full, '/') + 1);
+    below = dir_new(s, d, fd, *rel ? last_name(rel) : last_name(w->root));
     dir_unref(d);
     free(below->shown);
     below->shown = xstrdup("");
     return below;
 }
 
-static void search_run(struct job *job)
+static int search_file(struct search *s, struct looker *l, int fd)
 {
-    struct search *s = container_of(job, struct search, job);
+    bool named = !s->globs || globs_want(s->globs, str_of(last_name(s->op->rel)));
+    size_t matches = named && s->pattern && !is_hidden(s, fd) ? look_into(l, fd) : 0;
+
+    if (matches || (named && !s->pattern))
+        keep(s, "", "", &l->text, (int64_t)matches);
+    close(fd);
+    s->found.searched = l->searched;
+    s->found.binary = l->binary;
+    s->found.large = l->large;
+    s->found.given_up = l->given_up;
+    return 0;
+}
+
+static int search_run(struct search *s)
+{
     cleanup(looker_done) struct looker l;
-    int fd = openat2_beneath(s->root_fd, s->rel, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0, 0);
+    int fd = open_beneath(s->op->w->fd, s->op->rel, O_RDONLY | O_NONBLOCK | O_NOCTTY, 0);
     struct dir *d;
     struct stat st;
 
-    looker_init(&l, &s->what, s->pattern, &s->job.abandoned);
+    looker_init(&l, &s->what, s->pattern, s->op->stop);
     if (fd < 0 || fstat(fd, &st) < 0) {
-        s->result = err_set(&s->e, fd < 0 ? fd : -errno, "%s: %s", s->rel, fd == -EXDEV ? "it leads out of the workspace" :
-                            strerror(fd < 0 ? -fd : errno));
+        int r = fd < 0 ? fd : -errno;
+
         if (fd >= 0)
             close(fd);
-        return;
+        return err_set(&s->op->e, r, "%s: %s", s->op->rel, r == -EXDEV ? "it leads out of the workspace" : strerror(-r));
     }
-    if (!S_ISDIR(st.st_mode)) {
-        const char *slash = strrchr(s->rel, '/');
-        bool named = !s->globs || globs_want(s->globs, str_of(slash ? slash + 1 : s->rel));
-        size_t matches = named && s->pattern ? look_into(&l, fd) : 0;
-
-        if (matches || (named && !s->pattern))
-            keep(s, "", "", &l.text, (int64_t)matches);
-        close(fd);
-        s->found.searched = l.searched;
-        s->found.binary = l.binary;
-        s->found.large = l.large;
-        s->found.given_up = l.given_up;
-    } else {
-        d = first_dir(s, fd);
-        if (*s->prefix) {
-            free(s->prefix);
-            s->prefix = xasprintf("%s/", s->rel);
-        }
-        read_dir(s, d);
-        dir_unref(d);
-        work_until_done(s, &l);
-        for (size_t i = 0; i < s->nhelpers; i++)
-            pthread_join(s->helpers[i], NULL);
+    if (!S_ISDIR(st.st_mode))
+        return search_file(s, &l, fd);
+    d = first_dir(s, fd);
+    if (*s->prefix) {
+        free(s->prefix);
+        s->prefix = xasprintf("%s/", s->op->rel);
     }
-    put_together(s);
+    read_dir(s, d);
+    dir_unref(d);
+    work_until_done(s, &l);
+    for (size_t i = 0; i < s->nhelpers; i++)
+        pthread_join(s->helpers[i], NULL);
+    return 0;
 }
 
-CO int local_search(struct env *v, const struct env_search *what, struct env_found *ret, struct err *e)
+int op_search(struct op *o)
 {
-    cleanup(freep) char *full = path_resolve(local(v)->root, what->path);
-    const char *rel, *home = getenv("HOME");
-    struct search *s;
+    const struct files_ask *q = o->q;
+    struct search s = { .op = o, .prefix = xstrdup(strcmp(o->rel, ".") == 0 ? "" : o->rel), .lock = PTHREAD_MUTEX_INITIALIZER,
+                        .wake = PTHREAD_COND_INITIALIZER };
     int r = 0;
 
-    if (!path_beneath(local(v)->root, full, &rel))
-        return err_set(e, -EXDEV, "%s is outside the workspace %s", full, local(v)->root);
-    s = xcalloc(1, sizeof(*s));
-    s->job.run = search_run;
-    s->job.free = search_free;
-    s->what = *what;
-    s->root = xstrdup(local(v)->root);
-    s->rel = xstrdup(rel);
-    s->prefix = xstrdup(strcmp(rel, ".") == 0 ? "" : rel);
-    s->home = xstrdup(home ? home : "/");
-    s->root_fd = fcntl(local(v)->root_fd, F_DUPFD_CLOEXEC, 0);
-    pthread_mutex_init(&s->lock, NULL);
-    pthread_cond_init(&s->wake, NULL);
-    if (what->globs.n && !(s->globs = globs_new(what->globs)))
-        r = err_set(e, -EINVAL, "the glob cannot be read: a brace is not closed, or there are too many alternatives");
-    if (r == 0 && what->pattern.n)
-        r = pattern_new(what->pattern, (struct find_how){ what->literal, what->ignore_case }, &s->pattern, e);
-    if (r < 0) {
-        search_free(&s->job);
-        return r;
-    }
-    r = offload(&s->job, "a search", FIBER_FOREVER);
-    if (r < 0)
-        return r;
-    r = s->result;
-    if (r < 0)
-        *e = s->e;
-    *ret = s->found;
-    s->found.text = (struct buf){0};
-    job_free(&s->job);
+    s.what = (struct env_search){ .pattern = q->data, .literal = q->literal, .ignore_case = q->ignore_case, .globs = q->globs,
+                                  .all = q->all, .find = (enum env_find)q->find, .context = (unsigned)q->context,
+                                  .max = (size_t)q->max };
+    above_read(&o->w->above);
+    if (q->globs.n && !(s.globs = globs_new(q->globs)))
+        r = err_set(&o->e, -EINVAL, "the glob cannot be read: a brace is not closed, or there are too many alternatives");
+    if (r == 0 && q->data.n)
+        r = pattern_new(q->data, (struct find_how){ q->literal, q->ignore_case }, &s.pattern, &o->e);
+    if (r == 0)
+        r = search_run(&s);
+    if (r == 0)
+        put_together(&s);
+    o->text = s.found.text;
+#define TOLD(name) o->a.name = s.found.name;
+    TOLD(files) TOLD(matches) TOLD(shown) TOLD(searched) TOLD(binary) TOLD(large) TOLD(given_up)
+#undef TOLD
+    search_done(&s);
     return r;
 }

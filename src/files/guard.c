@@ -1,6 +1,4 @@
-#include "env/guard.h"
-
-#include "env/box.h"
+#include "files/guard.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -9,15 +7,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Kinds: what it is, and so how it is kept and judged. */
-#define KIND_FILE   'f'         /* by name; also .git as a file, which says where the repository is */
-#define KIND_FOLDER 'd'
-#define KIND_LINK   'l'         /* by name, but a symbolic link: that it still is the same one is all that counts */
-#define KIND_GIT    'g'         /* a git directory */
-#define KIND_CONFIG 'c'         /* and in it: configuration */
-#define KIND_HOOKS  'h'
-#define KIND_SHARED 's'         /* a file, or a folder of such, that is the same as one outside the workspace: a hard link */
-#define KIND_SECRET 'x'         /* such a one that only its owner may read */
 #define SHARED_MAX  200         /* mounts; above that whole folders are kept */
 #define DEPTH_MAX   200
 #define CONFIG_MAX  ((size_t)1 << 20)
@@ -25,14 +14,14 @@
 static const char *const anywhere[] = {
 #define ANYWHERE(name) name,
 #define TOP(name)
-#include "env/guard.def"
+#include "files/guard.def"
 #undef ANYWHERE
 #undef TOP
 };
 static const char *const at_top[] = {
 #define ANYWHERE(name)
 #define TOP(name) name,
-#include "env/guard.def"
+#include "files/guard.def"
 #undef ANYWHERE
 #undef TOP
 };
@@ -149,7 +138,7 @@ static void scan_entry(struct scan *s, int dir, const char *rel, const char *bas
         scan_below(s, dir, path, name, depth);
     } else if (s->links && S_ISREG(st.st_mode) && st.st_nlink > 1) {
         GROW(s->shared, s->n, s->cap);
-        s->shared[s->n++] = (struct shared){ TAKE(path), st.st_dev, st.st_ino, (unsigned)st.st_nlink, (st.st_mode & 077) == 0 };
+        s->shared[s->n++] = (struct shared){ TAKE(path), st.st_dev, st.st_ino, (unsigned)st.st_nlink, guard_may_hide(&st) };
     }
 }
 
@@ -246,20 +235,6 @@ void guard_done(struct guard *g)
         free(g->v[i].path);
     free(g->v);
     *g = (struct guard){0};
-}
-
-void guard_profile(const struct guard *g, const char *root, struct buf *out)
-{
-    for (size_t i = 0; i < g->n; i++) {
-        cleanup(freep) char *path = xasprintf("%s%s%s", root, *g->v[i].path ? "/" : "", g->v[i].path);
-
-        if (g->v[i].kind == KIND_GIT && *g->v[i].path)
-            profile_add(out, "pin", path, "");
-        else if (g->v[i].kind == KIND_SECRET)
-            profile_add(out, "hide", path, "");
-        else if (g->v[i].kind != KIND_LINK && g->v[i].kind != KIND_GIT)
-            profile_add(out, "keep", path, "");
-    }
 }
 
 /* Whether a line of git's configuration is ordinary: it names people, branches, plain addresses, and how files lie on this disk. */
@@ -402,118 +377,79 @@ bool guard_equal(const struct guard *a, const struct guard *b)
 
 /* A file that says where a repository is: new with a worktree or a submodule, and harmless if that is in the workspace, where
  * it has been looked at itself. */
-static bool leads_inside(int root, const struct guarded *g)
+static bool leads_inside(int root, const char *top, const struct guarded *g)
 {
     cleanup(closep) int fd = openat(root, g->path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    char text[4096], real[4096], top[4096], link[64];
+    char text[4096];
     cleanup(freep) char *up = xstrdup(g->path), *abs = NULL, *resolved = NULL;
     const char *base = strrchr(g->path, '/') ? strrchr(g->path, '/') + 1 : g->path;
     ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-    size_t len;
+    size_t len = strlen(top);
 
     if (strcasecmp(base, ".git") != 0 || n <= 8 || strncmp(text, "gitdir: ", 8) != 0)
         return false;
     text[n] = 0;
     text[strcspn(text, "\r\n")] = 0;
-    snprintf(link, sizeof(link), "/proc/self/fd/%d", root);
-    n = readlink(link, top, sizeof(top) - 1);
-    if (n <= 0)
-        return false;
-    top[n] = 0;
     *(strrchr(up, '/') ? strrchr(up, '/') : up) = 0;
     abs = text[8] == '/' ? xstrdup(text + 8) : xasprintf("%s/%s/%s", top, up, text + 8);
-    resolved = realpath(abs, real) ? xstrdup(real) : NULL;
-    len = strlen(top);
+    resolved = realpath(abs, NULL);
     return resolved && strncmp(resolved, top, len) == 0 && resolved[len] == '/';
 }
 
-/* Moves it out; where that cannot be, since it is another file system, it is removed. */
-static bool move_out(int root, const struct guarded *g, const char *to, size_t number)
-{
-    cleanup(freep) char *name = xasprintf("%s/%zu-%s", to, number, strrchr(g->path, '/') ? strrchr(g->path, '/') + 1 : g->path);
-    cleanup(freep) char *path = NULL;
-    char link[64], top[4096];
-    ssize_t n;
-
-    if (renameat(root, g->path, AT_FDCWD, name) == 0)
-        return true;
-    snprintf(link, sizeof(link), "/proc/self/fd/%d", root);
-    n = readlink(link, top, sizeof(top) - 1);
-    if (n <= 0)
-        return false;
-    top[n] = 0;
-    path = xasprintf("%s/%s", top, g->path);
-    boxing_remove(path);
-    return faccessat(root, g->path, F_OK, AT_SYMLINK_NOFOLLOW) < 0;
-}
-
-size_t guard_check(int root, const struct guard *before, const char *to, struct buf *told)
+void guard_check(int root, const char *top, const struct guard *before, struct buf *ret)
 {
     struct guard now;
-    size_t moved = 0;
 
     guard_scan(root, before, &now);
     for (size_t i = 0; i < now.n; i++) {
         const struct guarded *g = &now.v[i];
 
-        if (is_in(before, g) || may_stay(root, g) || (g->kind == KIND_FILE && leads_inside(root, g)))
-            continue;
-        if (moved == 0)
-            mkdir(to, 0700);
-        moved++;
-        buf_addf(told, "%s%s\n", g->path, move_out(root, g, to, moved) ? "" : " (could not be moved away)");
+        if (!is_in(before, g) && !may_stay(root, g) && !(g->kind == KIND_FILE && leads_inside(root, top, g)))
+            buf_add(ret, g->path, strlen(g->path) + 1);
     }
     guard_done(&now);
-    return moved;
 }
 
-int guard_save(const struct guard *g, const char *path)
+bool guard_may_hide(const struct stat *st)
 {
-    cleanup(freep) char *temp = xasprintf("%s.tmp", path);
-    FILE *f = fopen(temp, "we");
-    bool good = f != NULL;
+    return S_ISREG(st->st_mode) && st->st_nlink > 1 && (st->st_mode & 077) == 0;
+}
 
-    for (size_t i = 0; i < g->n && good; i++)
-        good = fprintf(f, "%c %llu %llu %s", g->v[i].kind, (unsigned long long)g->v[i].dev, (unsigned long long)g->v[i].ino,
-                       g->v[i].path) > 0 &&
-               fputc(0, f) == 0;
-    good = f && fputs("end", f) >= 0 && good;
-    if (f && fclose(f) != 0)
-        good = false;
-    if (!good || rename(temp, path) < 0) {
-        int r = errno ? -errno : -EIO;
+bool guard_hides(const struct guard *g, const struct stat *st)
+{
+    for (size_t i = 0; i < g->n; i++)
+        if (g->v[i].kind == KIND_SECRET && g->v[i].dev == st->st_dev && g->v[i].ino == st->st_ino)
+            return true;
+    return false;
+}
 
-        unlink(temp);
-        return r;
+void guard_write(const struct guard *g, struct buf *out)
+{
+    for (size_t i = 0; i < g->n; i++) {
+        buf_addf(out, "%c %llu %llu %s", g->v[i].kind, (unsigned long long)g->v[i].dev, (unsigned long long)g->v[i].ino,
+                 g->v[i].path);
+        buf_addc(out, 0);
     }
-    return 0;
+    buf_adds(out, "end");
 }
 
-int guard_load(const char *path, struct guard *ret)
+bool guard_read(struct str text, struct guard *ret)
 {
-    FILE *f = fopen(path, "re");
-    char *line = NULL;
-    size_t cap = 0;
-    bool whole = false;
-
     *ret = (struct guard){0};
-    while (f && getdelim(&line, &cap, 0, f) > 0) {
+    while (text.n > 3) {
+        const char *end = memchr(text.p, 0, text.n);
         unsigned long long dev, ino;
         int at = 0;
         char kind;
 
-        if (strcmp(line, "end") == 0)
-            whole = true;
-        else if (sscanf(line, "%c %llu %llu %n", &kind, &dev, &ino, &at) == 3 && at) {
-            GROW(ret->v, ret->n, ret->cap);
-            ret->v[ret->n++] = (struct guarded){ xstrdup(line + at), dev, ino, kind };
-        }
+        if (!end || sscanf(text.p, "%c %llu %llu%n", &kind, &dev, &ino, &at) != 3 || text.p[at] != ' ')
+            break;
+        GROW(ret->v, ret->n, ret->cap);
+        ret->v[ret->n++] = (struct guarded){ xstrdup(text.p + at + 1), dev, ino, kind };
+        text = str_from(text, (size_t)(end - text.p) + 1);
     }
-    free(line);
-    if (f)
-        fclose(f);
-    if (whole)
-        return 0;
+    if (str_is(text, "end"))
+        return true;
     guard_done(ret);
-    return -ENOENT;
+    return false;
 }

@@ -1,0 +1,45 @@
+/* ops.h - what the process that works on a workspace's files does for one question (wire.h).
+ *
+ * Paths are resolved by openat2 beneath a descriptor of the root, links included, so nothing that is swapped meanwhile can lead out
+ * of it. A file is written like this, for a call with key K:
+ *
+ *     1  hash what is there, compare with what is expected
+ *     2  write .rein-K.tmp in the same directory, with the old mode and owner; fsync
+ *     3  rename it over the name (or, for a new file, rename without replacing)
+ *     4  fsync the directory
+ *
+ * After a crash the file is either old or new, and FILES_TIDY removes what step 2 left. */
+#pragma once
+
+#include "core/env.h"
+#include "files/repo.h"
+#include "files/wire.h"
+
+struct workspace {
+    const char *root;                   /* absolute, without links */
+    int fd;                             /* of it */
+    bool boxed;                         /* nothing that guard.h is about may be written or, hidden in the box, be read */
+    struct above above;                 /* what git leaves out, by rules that lie outside */
+};
+
+/* One question under way. */
+struct op {
+    struct workspace *w;
+    const struct files_ask *q;
+    const bool *stop;                   /* set by another thread: nobody waits for the answer */
+    char *rel, *path, *temp;            /* where: beneath the root, as it is told, and the name of what is renamed */
+    struct files_answer a;
+    struct buf text;
+    struct hash hash;
+    struct err e;
+};
+
+/* Answers it, into o->a; what it borrows is the op's until op_done. */
+void op_run(struct op *o, struct workspace *w, const struct files_ask *q, const bool *stop);
+void op_done(struct op *o);
+
+/* Opens a path beneath a directory, links included. A descriptor or a negative errno. */
+int open_beneath(int dir, const char *path, int flags, uint64_t resolve);
+
+/* FILES_SEARCH, in search.c. */
+int op_search(struct op *o);
