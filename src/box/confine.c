@@ -535,12 +535,15 @@ static int start_live(struct box *b, struct start *s, const char **ret_what)
         *ret_what = "the maps of users";
         error = errno;
     }
+    if (!error && !s->hold)
+        cgroup_enter(&b->cgroup, s->profile, b->init);
     if (!error && write(go[1], "g", 1) == 1)
         error = wait_for(b, SAY_RUNS, ret_what);
     close(go[1]);
     if (error && b->init) {
         kill(b->init, SIGKILL);
         waitpid(b->init, NULL, 0);
+        cgroup_remove(&b->cgroup);
     }
     return error;
 }
@@ -549,7 +552,7 @@ int box_hold(struct box *b, const struct profile *p, const char **ret_what)
 {
     struct start s = { .profile = p, .in = -1, .hold = true };
 
-    *b = (struct box){ .talk = -1 };
+    *b = (struct box){ .talk = -1, .cgroup = { -1, -1, "" } };
     return start_live(b, &s, ret_what);
 }
 
@@ -558,7 +561,7 @@ int box_start(struct box *b, const struct profile *p, const int *held, char **ar
 {
     struct start s = { .profile = p, .held = held, .argv = argv, .in = in, .out = out, .tty = tty, .talk = -1 };
 
-    *b = (struct box){ .talk = -1 };
+    *b = (struct box){ .talk = -1, .cgroup = { -1, -1, "" } };
     *ret_what = NULL;
     if (p && p->own_users)
         return start_live(b, &s, ret_what);

@@ -5,7 +5,7 @@
  * it. A box of Landlock alone has none: the caller is the reaper. */
 #pragma once
 
-#include "box/profile.h"
+#include "box/cgroup.h"
 
 #include <sys/types.h>
 
@@ -13,6 +13,7 @@ struct box {
     pid_t init;                         /* 0: there is none */
     int talk;                           /* to init; -1 */
     pid_t program;                      /* as the caller's namespace numbers it */
+    struct cgroup cgroup;               /* of a live box; ended with cgroup_remove */
 };
 
 enum box_word {

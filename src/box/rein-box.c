@@ -467,18 +467,18 @@ static void note_watchers(struct run *r)
 static const char *supervise(struct run *r, int64_t deadline)
 {
     while (!r->gone) {
-        struct pollfd p[6 + CONNECTIONS] = {
+        struct pollfd p[7 + CONNECTIONS] = {
             { r->chld, POLLIN, 0 }, { r->open_link ? r->opt.link : -1, POLLIN, 0 }, { r->open_pipe ? r->out.from : -1, POLLIN, 0 },
             { r->job ? r->job->listen : -1, POLLIN, 0 }, { r->job && r->job->waiting ? r->job->in : -1, POLLOUT, 0 },
-            { r->told ? -1 : r->box.talk, POLLIN, 0 },
+            { r->told ? -1 : r->box.talk, POLLIN, 0 }, { r->box.cgroup.events, POLLPRI, 0 },
         };
         struct signalfd_siginfo si;
         char word;
         int st;
 
         for (int i = 0; r->job && i < r->job->n; i++)
-            p[6 + i] = (struct pollfd){ r->job->conn[i].fd, POLLIN, 0 };
-        if (poll(p, 6 + (nfds_t)(r->job ? r->job->n : 0), time_left(r, deadline)) < 0 && errno != EINTR)
+            p[7 + i] = (struct pollfd){ r->job->conn[i].fd, POLLIN, 0 };
+        if (poll(p, 7 + (nfds_t)(r->job ? r->job->n : 0), time_left(r, deadline)) < 0 && errno != EINTR)
             return "exit";
         if (now_ms() >= deadline)
             return "timeout";
@@ -486,6 +486,8 @@ static const char *supervise(struct run *r, int64_t deadline)
             return "disk";
         if (p[2].revents)
             r->open_pipe = drain(&r->out);
+        if (p[6].revents && cgroup_ran_out(&r->box.cgroup))
+            return "memory";
         hear_box(r);
         if (r->told)                    /* all that it started is gone; its first process has only namespaces to take down */
             return "exit";
@@ -650,6 +652,8 @@ int main(int argc, char **argv)
         r.killed = kill_all(r.pid, &r.gone, &r.status);
     if (r.exceeded)
         reason = r.exceeded;
+    else if (cgroup_ran_out(&r.box.cgroup))
+        reason = "memory";              /* the program ended of it before anyone looked */
     while (r.open_pipe && drain(&r.out))
         if (poll(&(struct pollfd){ r.out.from, POLLIN, 0 }, 1, 0) <= 0)
             break;
@@ -663,5 +667,6 @@ int main(int argc, char **argv)
     send(r.opt.link, "e", 1, MSG_DONTWAIT | MSG_NOSIGNAL);      /* nobody may be there to be told */
     if (r.box.init && !r.gone)
         waitpid(r.box.init, NULL, 0);
+    cgroup_remove(&r.box.cgroup);
     return 0;
 }

@@ -286,7 +286,7 @@ int env_local(const char *root, const char *home, struct env **ret, struct err *
     l->root = xstrdup(root);
     l->home = xstrdup(home);
     l->spool = xasprintf("%s/spool", home);
-    l->worker = (struct worker){ .root = l->root, .home = l->home, .control = -1 };
+    l->worker = (struct worker){ .root = l->root, .home = l->home, .root_fd = fd, .control = -1 };
     l->root_fd = fd;
     *ret = &l->env;
     return 0;

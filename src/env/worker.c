@@ -62,8 +62,8 @@ static CO int start(struct worker *w, struct boxing *b, struct err *e)
     cleanup(closep) int theirs = -1, ours = -1, held = -1, at = open("/", O_PATH | O_CLOEXEC);
     cleanup(freep) char *path = NULL, **env = NULL;
     const char *home = getenv("HOME");
-    char parent[24], spaces[BOX_HELD][8];
-    const char *argv[6 + BOX_HELD] = { "rein-files", parent, w->root, b ? "1" : "0", home ? home : "/" };
+    char parent[24], spaces[BOX_HELD][8], id[WIRE_ID];
+    const char *argv[7 + BOX_HELD] = { "rein-files", parent, w->root, wire_id(w->root_fd, id), b ? "1" : "0", home ? home : "/" };
     struct proc_fd fds[2 + BOX_HELD];
     size_t n = 0;
     int r = proc_beside("rein-files", &path, e), pair[2];
@@ -82,7 +82,7 @@ static CO int start(struct worker *w, struct boxing *b, struct err *e)
     fds[n++] = (struct proc_fd){ theirs, 3 };
     for (int i = 0; b && b->held && i < BOX_HELD; i++) {
         snprintf(spaces[i], sizeof(spaces[i]), "%d", 4 + i);
-        argv[5 + i] = spaces[i];
+        argv[6 + i] = spaces[i];
         fds[n++] = (struct proc_fd){ b->held[i], 4 + i };
     }
     if (held >= 0)

@@ -11,6 +11,7 @@ struct boxing;
 
 struct worker {
     const char *root, *home;            /* the workspace, and where rein's records are */
+    int root_fd;                        /* the workspace again: another folder of that name is none */
     const char *session;                /* whose files these are; NULL: nobody's that can be resumed */
     struct proc *proc;
     int control;                        /* a socket; -1: there is no worker */

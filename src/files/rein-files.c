@@ -1,8 +1,8 @@
 /* rein-files.c - works on the files of one workspace, for one rein, so that rein itself, which holds keys and log, opens none.
  *
- *   rein-files PARENT ROOT BOXED HOME [FD ...]
+ *   rein-files PARENT ROOT DEVICE:INODE BOXED HOME [FD ...]
  *
- * PARENT is rein's pid, ROOT the workspace, BOXED 1 where what guard.h is about is protected, HOME the user's, for git's own rules.
+ * PARENT is rein's pid, ROOT the workspace, which has to be that very folder still, BOXED 1 where what guard.h is about is protected, HOME the user's, for git's own rules.
  * FD ... are namespaces to enter, those of the session's box in order. Descriptor 3 is a socket to rein: over it come sockets, with
  * a byte each, and on each of those questions (wire.h), which a thread answers one after the other. Where its other end is closed,
  * nobody waits for the answer any more. Before it ends because it cannot begin, it says why on descriptor 3.
@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #define CONTROL         3
+#define FIXED           5               /* arguments before the descriptors */
 #define CONNECTIONS_MAX 64
 #define STACK           ((size_t)1 << 20)
 
@@ -224,23 +225,26 @@ static void confine(const char *root)
 int main(int argc, char **argv)
 {
     static struct workspace w;
-    int parent = argc > 4 ? atoi(argv[1]) : 0, spaces = argc - 5;
+    int parent = argc > FIXED ? atoi(argv[1]) : 0, spaces = argc - FIXED - 1;
+    char id[WIRE_ID];
 
-    if (argc < 5) {
-        fprintf(stderr, "usage: rein-files PARENT ROOT BOXED HOME [FD ...] (rein starts it)\n");
+    if (argc <= FIXED) {
+        fprintf(stderr, "usage: rein-files PARENT ROOT DEVICE:INODE BOXED HOME [FD ...] (rein starts it)\n");
         return 2;
     }
     w.root = argv[2];
-    w.boxed = atoi(argv[3]);
-    above_open(&w.above, w.root, argv[4]);
+    w.boxed = atoi(argv[4]);
+    above_open(&w.above, w.root, argv[5]);
     for (int i = 0; i < spaces; i++)
-        if (setns(atoi(argv[5 + i]), 0) < 0)
+        if (setns(atoi(argv[FIXED + 1 + i]), 0) < 0)
             cannot("the box cannot be entered", errno);
     for (int i = 0; i < spaces; i++)
-        close(atoi(argv[5 + i]));
-    w.fd = open(w.root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (w.fd < 0 || chdir(w.root) < 0)
+        close(atoi(argv[FIXED + 1 + i]));
+    w.fd = open(w.root, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (w.fd < 0 || fchdir(w.fd) < 0)
         cannot(w.root, errno);
+    if (strcmp(wire_id(w.fd, id), argv[3]) != 0)
+        cannot("another folder stands where the workspace was", ESTALE);
     confine(w.root);
     if (getppid() != parent)
         return 0;                       /* rein is gone already */

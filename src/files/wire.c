@@ -1,5 +1,8 @@
 #include "files/wire.h"
 
+#include <stdio.h>
+#include <sys/stat.h>
+
 static void put(char *to, uint64_t n)
 {
     for (int i = 0; i < 8; i++)
@@ -92,4 +95,14 @@ bool wire_read_ask(struct str message, struct files_ask *ret)
 bool wire_read_answer(struct str message, struct files_answer *ret)
 {
     return true FILES_ANSWER(GET_NUMBER, GET_TEXT) && message.n == 0 && ret->result <= 0;
+}
+
+char *wire_id(int fd, char ret[WIRE_ID])
+{
+    struct stat st;
+
+    *ret = 0;
+    if (fstat(fd, &st) == 0)
+        snprintf(ret, WIRE_ID, "%llu:%llu", (unsigned long long)st.st_dev, (unsigned long long)st.st_ino);
+    return ret;
 }

@@ -54,6 +54,10 @@ size_t wire_length(const char head[WIRE_HEAD], size_t max);
 bool wire_read_ask(struct str message, struct files_ask *ret);
 bool wire_read_answer(struct str message, struct files_answer *ret);
 
+/* Names a folder, as long as it is there: "DEVICE:INODE". Returns ret; "" when it cannot be told. */
+#define WIRE_ID 48
+char *wire_id(int fd, char ret[WIRE_ID]);
+
 /* The next of texts that each end in a zero byte, or NULL. */
 static inline const char *wire_next(struct str *texts)
 {

@@ -98,6 +98,21 @@ def check(condition, *what):
         raise Failed(" ".join(str(w) for w in what))
 
 
+USER = 12345
+
+
+def give_to_user(place):
+    """An ordinary user's place, and programs that it can reach. Returns what stands before rein on the command line then."""
+    programs, built = os.path.join(place.top, "bin"), os.path.dirname(place.binary)
+    os.makedirs(place.env["HOME"], exist_ok=True)
+    os.mkdir(programs)
+    for name in ("rein", "rein-box", "rein-files", "rein-html"):
+        shutil.copy(os.path.join(built, name), programs)
+    subprocess.run(["chown", "-R", f"{USER}:{USER}", place.top], check=True)
+    place.binary = os.path.join(programs, "rein")
+    return ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"]
+
+
 def need_live():
     """Skips a test where this machine gives no live box."""
     with Place(RELEASE) as place:

@@ -9,7 +9,7 @@ import shutil
 import socket
 import subprocess
 
-from lib.rein import RELEASE, Place, Skip, check, need_live, story
+from lib.rein import RELEASE, Place, Skip, check, give_to_user, need_live, story
 from peer.test_matrix_host import Certificates
 from tool.test_approvals import call, script
 from tool.test_network import SECRET, network, results
@@ -149,13 +149,9 @@ def test_a_users_box():
         return
     with Site(PAGES) as site, Place(RELEASE, base="/var/tmp") as place:
         network(place, {"host": "127.0.0.1", "port": int(site.url.rsplit(":", 1)[1])})
-        os.makedirs(place.env["HOME"], exist_ok=True)
         script(place, call("bash", command=f"curl -s -m 10 --noproxy nothing {site.url}/x"), "say done")
-        subprocess.run(["chown", "-R", "12345:12345", place.top], check=True)
-        programs = os.path.join(place.top, "bin")
-        shutil.copytree(os.path.dirname(RELEASE), programs, ignore=lambda d, names: [n for n in names if not n.startswith("rein")] if d == os.path.dirname(RELEASE) else [])
-        place.binary = os.path.join(programs, "rein")
-        out = subprocess.run(["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups", place.binary, "exec", "--mode", "auto", "--model", "script/" + place.top + "/script", "go"],
+        as_user = give_to_user(place)
+        out = subprocess.run([*as_user, place.binary, "exec", "--mode", "auto", "--model", "script/" + place.top + "/script", "go"],
                              cwd=place.work, env=place.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
         check(out.returncode == 0 and len(site.seen) == 1, out)
 

@@ -174,6 +174,21 @@ def test_what_the_box_hides():
             check(mode == "open" or "hidden in the box" in texts[0], mode, texts)
 
 
+def test_another_folder_is_not_the_workspace():
+    """What stands under its name later, a link or a folder, is not worked on."""
+    for put in ("ln -s outside work", "mkdir work; echo evil > work/a.txt"):
+        with Place(RELEASE) as place:
+            os.mkdir(os.path.join(place.top, "outside"))
+            place.write("a.txt", "one\n")
+            with open(os.path.join(place.top, "outside", "a.txt"), "w", encoding="utf-8") as f:
+                f.write("outside\n")
+            model = script(place, call("bash", command=f"cd ..; mv work was; {put}"), call("read", path="a.txt"), call("write", path="new.txt", content="x"), "say done")
+            out = place.rein("exec", "--mode", "open", "--model", model, "go")
+            texts = [b["text"] for b in results(place)]
+            check(out.returncode == 0 and "outside" not in texts[1] and "evil" not in texts[1] and "another folder" in texts[1] + texts[2] or "Not a directory" in texts[1], texts)
+            check(not os.path.exists(os.path.join(place.top, "outside", "new.txt")) and not os.path.exists(place.path("new.txt")), texts)
+
+
 def waits(binary):
     """What an earlier rein's process still writes is waited for, by its lock, before anything is said of the file."""
     with Place(binary) as place:
@@ -217,8 +232,8 @@ class Worker:
     def __init__(self, place):
         self.control, theirs = socket.socketpair()
         program = os.path.join(os.path.dirname(SANITISED), "rein-files")
-        env = dict(place.env)
-        self.process = subprocess.Popen(["sh", "-c", f'exec "$0" {os.getpid()} "$1" 1 /nowhere 3<&{theirs.fileno()} {theirs.fileno()}<&-', program, place.work],
+        env, st = dict(place.env), os.stat(place.work)
+        self.process = subprocess.Popen(["sh", "-c", f'exec "$0" {os.getpid()} "$1" {st.st_dev}:{st.st_ino} 1 /nowhere 3<&{theirs.fileno()} {theirs.fileno()}<&-', program, place.work],
                                         pass_fds=[theirs.fileno()], env=env, stderr=subprocess.PIPE)
         theirs.close()
 
