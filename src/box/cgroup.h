@@ -1,6 +1,6 @@
 /* cgroup.h - a control group (version 2) of a box's own, where a part of their tree was delegated to this user: then the kernel
- * keeps the limits of memory and processes, exactly. Where none was, the box's first process looks after them (confine.c); it does so
- * in any case, since a group may have one of the controllers only.
+ * keeps the limits of memory and processes, exactly. Where none was, the box's first process looks after them (confine.c); it
+ * does so in any case, since a group may have one of the controllers only.
  *
  * The group is made beside this process's own, or in it, wherever the controllers are given on; what a killed supervisor left is
  * removed by the next. */

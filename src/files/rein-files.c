@@ -2,10 +2,11 @@
  *
  *   rein-files PARENT ROOT DEVICE:INODE BOXED HOME [FD ...]
  *
- * PARENT is rein's pid, ROOT the workspace, which has to be that very folder still, BOXED 1 where what guard.h is about is protected, HOME the user's, for git's own rules.
- * FD ... are namespaces to enter, those of the session's box in order. Descriptor 3 is a socket to rein: over it come sockets, with
- * a byte each, and on each of those questions (wire.h), which a thread answers one after the other. Where its other end is closed,
- * nobody waits for the answer any more. Before it ends because it cannot begin, it says why on descriptor 3.
+ * PARENT is rein's pid, ROOT the workspace, which has to be that very folder still, BOXED 1 where what guard.h is about is
+ * protected, HOME the user's, for git's own rules. FD ... are namespaces to enter, those of the session's box in order. Over
+ * descriptor 3, a socket to rein, come sockets, with a byte each, and on each of those questions (wire.h), which a thread
+ * answers one after the other. Where its other end is closed, nobody waits for the answer any more. What cannot begin says why
+ * on descriptor 3.
  *
  * First it enters the box's view of the files, if there is one, and gives up all but what it needs: Landlock leaves it the
  * workspace and the system's libraries, the system call filter neither programs nor other sockets. It dies with rein. */
