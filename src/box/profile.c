@@ -7,7 +7,7 @@
 
 #define PROFILE_MAX (4 << 20)
 
-static const char *const verbs[] = { "uid", "ro", "rw", "keep", "pin", "hide", "dir", "tmpfs", "dev", "proc", "net",
+static const char *const verbs[] = { "uid", "ro", "rw", "keep", "pin", "hide", "dir", "layer", "tmpfs", "dev", "proc", "net",
                                      "then", "cd", "limit" };
 static const char *const limits[LIMITS] = { "file", "files", "memory", "processes", "disk" };
 

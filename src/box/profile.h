@@ -11,6 +11,7 @@
  *   pin A ""                A may be written into, but not be moved away
  *   hide A ""               an empty file or directory stands where A is
  *   dir A ""                a directory, made in the box
+ *   layer A B               what is written to A goes into the folders u and w of B, a path relative to A
  *   tmpfs A BYTES           an empty file system at A
  *   dev "" ""               /dev with what programs need, /dev/shm and terminals of its own
  *   proc "" ""              /proc of the box's own processes

@@ -222,6 +222,16 @@ static bool make_proc(const struct view *v)
     return true;
 }
 
+/* An overlay over something of the new root's. Paths are relative: what stands in a name means nothing to the mount's options. */
+static bool make_layer(const char *path, const char *layer)
+{
+    char options[512];
+    int n = snprintf(options, sizeof(options), "lowerdir=.,upperdir=%s/u,workdir=%s/w,userxattr,volatile", layer, layer);
+
+    return strpbrk(layer, ",:\\") == NULL && n > 0 && (size_t)n < sizeof(options) && chdir(path) == 0 &&
+           mount("overlay", ".", "overlay", MS_NOSUID | MS_NODEV, options) == 0;
+}
+
 static bool make_tmpfs(const struct view *v, const char *path, const char *size)
 {
     char options[64];
@@ -253,6 +263,8 @@ static bool carry_out(const struct view *v, const struct record *r)
         return hide(v, r->a);
     if (strcmp(r->verb, "dir") == 0)
         return make_dir(v, r->a);
+    if (strcmp(r->verb, "layer") == 0)
+        return make_layer(r->a, r->b);
     if (strcmp(r->verb, "tmpfs") == 0)
         return make_tmpfs(v, r->a, r->b);
     if (strcmp(r->verb, "dev") == 0)

@@ -29,7 +29,7 @@ struct list {
 /* One member per row of src/cmd/options.c. */
 struct options {
     const char *dir, *model, *base_url, *api, *key_env, *harness, *mode, *stats, *images, *effort, *ca, *cert, *cert_key, *budget,
-    *report, *tier;
+    *report, *tier, *layer;
     int64_t max_steps, budget_tokens, budget_usd, timeout, older, retries, backoff, patience;
     int64_t connect_timeout, first_timeout, idle_timeout, request_timeout;
     bool json, last, quiet, print, help, version, dry_run;

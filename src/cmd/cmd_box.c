@@ -3,9 +3,11 @@
 
 #include "base/path.h"
 #include "env/box.h"
+#include "env/layer.h"
 #include "env/local.h"
 
 #include <fcntl.h>
+#include <time.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -13,8 +15,18 @@
 #define PIECE       ((size_t)64 << 10)
 #define STATUS_BOX  125
 
+/* What became of a layer. */
+struct layered {
+    char name[40];                      /* "": there is none */
+    struct buf changes;                 /* a line each */
+    int64_t n;
+    bool kept, left;                    /* left: it is there still, and was not kept */
+    struct err e;
+};
+
 struct boxed_run {
     struct env *env;
+    struct layered layer;
     struct env_ready *ready;
     struct env_outcome outcome;
     struct err e;
@@ -122,6 +134,13 @@ static bool report(const struct agent *a, enum tier tier, const char *why, const
             js_add_text(&out, "moved_out", o->moved_out);
         js_add_int(&out, "ms", o->ms);
     }
+    if (*b->layer.name) {
+        js_add_text(&out, "layer", b->layer.kept || b->layer.left ? b->layer.name : NULL);
+        js_add_bool(&out, "kept", b->layer.kept);
+        js_add_int(&out, "changed", b->layer.n);
+        js_add_text(&out, "changes", buf_str(&b->layer.changes).p);
+        js_add_text(&out, "not_kept", *b->layer.e.msg ? b->layer.e.msg : NULL);
+    }
     if (decisions.n) {
         js_key(&out, "network");
         buf_addf(&out, "[%s]", decisions.p);
@@ -133,6 +152,60 @@ static bool report(const struct agent *a, enum tier tier, const char *why, const
     return good;
 }
 
+#define SHOWN_MAX 40
+
+/* Shows what a command changed, the first of it. */
+static void show_changes(const struct layered *y)
+{
+    struct str rest = buf_str(&y->changes);
+
+    for (int i = 0; i < SHOWN_MAX && rest.n; i++) {
+        size_t n = strcspn(rest.p, "\n");
+
+        fprintf(stderr, "  %.*s\n", STR(str_head(rest, n)));
+        rest = str_from(rest, MIN(n + 1, rest.n));
+    }
+    if (y->n > SHOWN_MAX)
+        fprintf(stderr, "  and %lld more\n", (long long)(y->n - SHOWN_MAX));
+}
+
+static bool says_yes(void)
+{
+    char line[16];
+
+    fprintf(stderr, "rein: keep these changes? [y/N] ");
+    return fgets(line, sizeof(line), stdin) && (line[0] == 'y' || line[0] == 'Y');
+}
+
+/* The command is gone: what becomes of what it changed. */
+static CO void settle_layer(struct agent *a, struct layered *y)
+{
+    const char *word = a->in->opt.layer;
+    int r = layer_changes(a->env, y->name, &y->changes, &y->n, &y->e);
+    bool seen = false;
+    struct err dropped;
+
+    if (r == 0 && y->n && !a->in->opt.quiet)
+        show_changes(y);
+    if (r == 0 && y->n && strcmp(word, "ask") == 0)
+        seen = isatty(0) && says_yes();
+    if (r == 0 && y->n && (seen || strcmp(word, "keep") == 0))
+        r = layer_keep(a->env, y->name, seen, &y->e);
+    else if (r == 0)
+        r = 1;                          /* not wanted */
+    y->kept = r == 0;
+    if (r == 0 && !a->in->opt.quiet)
+        fprintf(stderr, "rein: kept; rein undo %s takes it back\n", y->name);
+    if (r < 0) {
+        y->left = true;
+        fail(STATUS_FAILED, "%s. What the command changed is in .rein/layers/%s/u", y->e.msg, y->name);
+    } else if (r > 0) {
+        y->left = layer_drop(a->env, y->name, &dropped) < 0;
+        if (y->n && !a->in->opt.quiet)
+            fprintf(stderr, "rein: dropped\n");
+    }
+}
+
 static CO int drive(struct agent *a, const char *command, enum tier tier, const char *why)
 {
     cleanup(freep) char *key = xasprintf("box-%d", getpid()), *spool = xasprintf("%s/spool/%s", a->home, key);
@@ -141,7 +214,16 @@ static CO int drive(struct agent *a, const char *command, enum tier tier, const 
     int64_t from = 0;
     int r;
 
-    b.result = env_ready(a->env, &c, &b.ready, &b.e);
+    if (a->in->opt.layer) {
+        time_t now = time(NULL);
+        struct tm tm;
+
+        strftime(b.layer.name, sizeof(b.layer.name), "%Y%m%d-%H%M%S", gmtime_r(&now, &tm));
+        snprintf(b.layer.name + 15, sizeof(b.layer.name) - 15, "-%d", getpid());
+        b.result = layer_begin(a->env, b.layer.name, &b.e);
+    }
+    if (b.result == 0)
+        b.result = env_ready(a->env, &c, &b.ready, &b.e);
     if (b.result == 0) {
         cleanup(scope_done) struct scope running = SCOPE_INIT;
 
@@ -155,6 +237,10 @@ static CO int drive(struct agent *a, const char *command, enum tier tier, const 
     }
     env_drop(a->env, b.ready);
     unlink(spool);
+    if (b.outcome.started && *b.layer.name)
+        settle_layer(a, &b.layer);
+    else if (*b.layer.name)
+        layer_drop(a->env, b.layer.name, &(struct err){0});
     if (b.result < 0 && b.result != -ECANCELED && !b.outcome.started) {
         report(a, tier, why, &b);
         return fail(b.result == -ENOTSUP ? STATUS_PROTECTION : STATUS_BOX, "%s", b.e.msg);
@@ -164,7 +250,8 @@ static CO int drive(struct agent *a, const char *command, enum tier tier, const 
     if ((a->in->opt.report || !a->in->opt.quiet) && !report(a, tier, why, &b))
         r = fail(STATUS_BOX, "%s cannot be written: %s", a->in->opt.report, strerror(errno));
     env_outcome_done(&b.outcome);
-    return r;
+    buf_done(&b.layer.changes);
+    return b.layer.left && r == 0 ? STATUS_FAILED : r;
 }
 
 static CO int box_main(struct agent *a)
@@ -181,6 +268,9 @@ static CO int box_main(struct agent *a)
     if (mode && strcmp(mode, "auto") != 0 && strcmp(mode, "ask") != 0 && strcmp(mode, "plan") != 0)
         return fail(STATUS_USAGE, "rein box takes the modes auto, plan and ask; %s",
                     strcmp(mode, "open") == 0 ? "in mode open there is no box" : "there is no other");
+    if (a->in->opt.layer && strcmp(a->in->opt.layer, "keep") != 0 && strcmp(a->in->opt.layer, "ask") != 0 &&
+        strcmp(a->in->opt.layer, "drop") != 0)
+        return fail(STATUS_USAGE, "--layer takes keep, ask or drop");
     a->cwd = realpath(a->in->opt.dir ? a->in->opt.dir : ".", NULL);
     if (!a->cwd)
         return fail(STATUS_USAGE, "the directory %s: %s", a->in->opt.dir ? a->in->opt.dir : ".", strerror(errno));
@@ -198,6 +288,8 @@ static CO int box_main(struct agent *a)
     } else if (a->in->opt.tier && strcmp(a->in->opt.tier, "live") != 0) {
         return fail(STATUS_USAGE, "there is no tier '%s': live or landlock", a->in->opt.tier);
     }
+    if (a->in->opt.layer && tier < TIER_LIVE)
+        return fail(STATUS_PROTECTION, "a layer needs a live box: %s", why);
     if (tier == TIER_NONE || (tier < TIER_LIVE && mode && strcmp(mode, "ask") != 0))
         return fail(STATUS_PROTECTION, "mode %s promises a box that this machine does not give: %s", mode ? mode : "ask", why);
     box = xcalloc(1, sizeof(*box));

@@ -252,6 +252,7 @@ void boxing_done(struct boxing *b)
         close(b->held[i]);
     free(b->held);
     free(b->scratch);
+    free(b->layer);
     free(b->own[0]);
     free(b->own[1]);
     for (size_t i = 0; b->git && b->git[i]; i++)
@@ -352,6 +353,12 @@ void boxing_profile(struct boxing *b, const char *root, struct buf *out)
         add_base(b, root);
     buf_add_str(out, buf_str(&b->base));
     profile_add(out, "then", "", "");
+    if (b->layer) {
+        cleanup(freep) char *at = xasprintf(".rein/layers/%s", b->layer), *own = xasprintf("%s/.rein", root);
+
+        profile_add(out, "layer", root, at);
+        profile_add(out, "hide", own, "");
+    }
     if (b->tier == TIER_LIVE && !b->read_only)
         keep_guarded(&b->guard, root, out);
     profile_add(out, "cd", root, "");

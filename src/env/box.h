@@ -35,6 +35,7 @@ struct boxing {
     enum tier tier;
     bool read_only;             /* nothing of the workspace can be changed */
     char *scratch;              /* a folder for what the session's commands keep at home and in /tmp */
+    char *layer;                /* of the workspace, over which commands run (files/layer.h); NULL: they change it in place */
     struct guard guard;         /* what of the workspace the last command had to leave as it was */
     bool guarded;               /* that is known */
     bool proxied;               /* its commands have a way out (proxy.h); what they find it by is told them */

@@ -35,10 +35,12 @@ struct guard {
 void guard_scan(int root, const struct guard *before, struct guard *ret);
 void guard_done(struct guard *g);
 
+bool guard_has(const struct guard *g, const struct guarded *one);
 bool guard_equal(const struct guard *a, const struct guard *b);
 
-/* Looks again: the paths of what is new and may not stay, each ended by a zero byte. `top` is the root's path. */
-void guard_check(int root, const char *top, const struct guard *before, struct buf *ret);
+/* Looks again: the paths of what is new and may not stay, each ended by a zero byte. `named`: the workspace's path as commands know
+ * it; `below`: what lies under the root when that is a layer, else -1. */
+void guard_check(int root, int below, const char *named, const struct guard *before, struct buf *ret);
 
 /* The list as bytes: a line "KIND DEVICE INODE PATH" each, ended by a zero byte, and "end". False: that is no such list. */
 void guard_write(const struct guard *g, struct buf *out);

@@ -2,6 +2,7 @@
 
 #include "base/path.h"
 #include "files/guard.h"
+#include "files/layer.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -496,7 +497,7 @@ static int op_check(struct op *o)
 
     if (!guard_read(o->q->data, &before))
         return say(o, -EINVAL, "");
-    guard_check(o->w->fd, o->w->root, &before, &o->text);
+    guard_check(o->w->fd, -1, o->w->root, &before, &o->text);
     guard_done(&before);
     return 0;
 }
@@ -521,7 +522,8 @@ void op_run(struct op *o, struct workspace *w, const struct files_ask *q, const 
     static int (*const ops[FILES_WHATS])(struct op *) = {
         [FILES_READ] = op_read, [FILES_LOOK] = op_look, [FILES_WRITE] = op_write, [FILES_REMOVE] = op_remove,
         [FILES_TIDY] = op_tidy, [FILES_LIST] = op_list, [FILES_SEARCH] = op_search, [FILES_GUARD] = op_guard,
-        [FILES_CHECK] = op_check, [FILES_PURGE] = op_purge,
+        [FILES_CHECK] = op_check, [FILES_PURGE] = op_purge, [FILES_LAYER] = op_layer, [FILES_CHANGES] = op_changes,
+        [FILES_KEEP] = op_keep, [FILES_UNDO] = op_undo, [FILES_DROP] = op_drop,
     };
 
     *o = (struct op){ .w = w, .q = q, .stop = stop, .rel = str_dup(q->rel), .temp = str_dup(q->temp) };

@@ -39,6 +39,9 @@ void op_run(struct op *o, struct workspace *w, const struct files_ask *q, const 
 void op_done(struct op *o);
 
 /* Opens a path beneath a directory, links included. A descriptor or a negative errno. */
+/* For `resolve`: no link is followed. */
+#define RESOLVE_NO_LINKS 0x04
+
 int open_beneath(int dir, const char *path, int flags, uint64_t resolve);
 
 /* FILES_SEARCH, in search.c. */

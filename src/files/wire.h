@@ -19,6 +19,11 @@ enum files_what {
     FILES_GUARD,            /* data (the list from before, or nothing) -> the list in text (guard.h) */
     FILES_CHECK,            /* data (the list) -> in text what is new and may not stay, paths that end in zero bytes */
     FILES_PURGE,            /* rel: all that lies there is removed */
+    FILES_LAYER,            /* temp: a layer of that name is made (layer.h), and then */
+    FILES_CHANGES,          /* temp -> in text what it changes */
+    FILES_KEEP,             /* temp, expects (it was taken back before), all (what is protected, too): that is put in place */
+    FILES_UNDO,             /* temp: and taken back */
+    FILES_DROP,             /* temp: the layer is removed */
     FILES_WHATS,
 };
 

@@ -1,0 +1,20 @@
+/* layer.h - commands over a layer: the workspace stays as it is until somebody has seen what they did (src/files/layer.h). */
+#pragma once
+
+#include "core/env.h"
+
+/* From now on the commands of a boxed environment run over a layer of that name: letters, digits and '-'. Not durable
+ * before it is kept. */
+CO int layer_begin(struct env *v, const char *name, struct err *e);
+
+/* What lies in it: a line a change, "+ SIZE PATH", paths with what cannot be seen written out. */
+CO int layer_changes(struct env *v, const char *name, struct buf *out, int64_t *ret_n, struct err *e);
+
+/* Puts it in place, takes it back, puts it in place again, forgets it. Nothing is done by -ESTALE, when somebody else has
+ * changed what it is about; by -EPERM, when something of it is protected and no person has `seen` it; by -EALREADY, when there
+ * is nothing to take back, or to put in place again; by -ENODATA, when it never was in place. A layer that was kept and is
+ * dropped cannot be taken back. */
+CO int layer_keep(struct env *v, const char *name, bool seen, struct err *e);
+CO int layer_undo(struct env *v, const char *name, struct err *e);
+CO int layer_redo(struct env *v, const char *name, struct err *e);
+CO int layer_drop(struct env *v, const char *name, struct err *e);

@@ -1,0 +1,384 @@
+#include "files/layer_impl.h"
+
+#include "base/path.h"
+#include "files/guard.h"
+
+#include <dirent.h>
+#include <limits.h>
+#include <stdio.h>
+#include <sys/sysmacros.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#define STEPS_MAX ((size_t)2000000)
+#define IGNORE    ".gitignore"          /* in the folder of layers: git is not to see them */
+#define STAMP     "stamp"               /* in a layer: made when it was, so that its time is that of this file system */
+
+static void plan_done(struct plan *p)
+{
+    for (size_t i = 0; i < p->n; i++)
+        free(p->v[i].path);
+    free(p->v);
+    *p = (struct plan){0};
+}
+
+void layer_done(struct layer *l)
+{
+    plan_done(&l->plan);
+    if (l->dir >= 0)
+        close(l->dir);
+    if (l->upper >= 0)
+        close(l->upper);
+}
+
+int layer_say(struct op *o, int r, const char *what, const char *path)
+{
+    return err_set(&o->e, r, "%s%.300s: %s", what, path, strerror(-r));
+}
+
+int layer_open(struct op *o, struct layer *ret)
+{
+    cleanup(freep) char *path = xasprintf(LAYERS "/%s", o->temp);
+    struct stat st;
+
+    *ret = (struct layer){ .o = o, .root = o->w->fd, .dir = -1, .upper = -1 };
+    if (!*o->temp || *o->temp == '.')
+        return layer_say(o, -EINVAL, "the layer ", o->temp);
+    ret->dir = open_dir(o->w->fd, path);
+    if (ret->dir < 0)
+        return layer_say(o, ret->dir, "the layer ", o->temp);
+    ret->upper = open_dir(ret->dir, "u");
+    if (ret->upper < 0 || fstatat(ret->dir, STAMP, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return layer_say(o, ret->upper < 0 ? ret->upper : -errno, "the changes of the layer ", o->temp);
+    ret->began = st.st_ctim;
+    return 0;
+}
+
+/* A folder in a folder, made if it is not there. A descriptor or -errno. */
+static int folder(int dir, const char *name, mode_t mode)
+{
+    if (mkdirat(dir, name, mode) < 0 && errno != EEXIST)
+        return -errno;
+    return open_dir(dir, name);
+}
+
+/* What shows through as the root of the workspace is the layer's own folder: it has to look the same. */
+static int look_like(int dir, int like)
+{
+    struct timespec times[2];
+    struct stat st;
+
+    if (fstat(like, &st) < 0)
+        return -errno;
+    times[0] = st.st_atim;
+    times[1] = st.st_mtim;
+    if (fchown(dir, st.st_uid, st.st_gid) < 0 && errno != EPERM)
+        return -errno;
+    return fchmod(dir, st.st_mode & 07777) < 0 || futimens(dir, times) < 0 ? -errno : 0;
+}
+
+/* The walk. */
+
+static struct known known_of(const struct stat *st)
+{
+    return (struct known){ st->st_dev, st->st_ino, S_ISDIR(st->st_mode) ? 0 : st->st_size,
+                           st->st_mtim.tv_sec * NS + st->st_mtim.tv_nsec, st->st_mode, st->st_uid, st->st_gid };
+}
+
+static bool has_mark(int fd, const char *name)
+{
+    static const char *const spaces[] = { "user.overlay.", "trusted.overlay." };
+    char value[8], full[64];
+
+    for (size_t i = 0; i < 2; i++) {
+        snprintf(full, sizeof(full), "%s%s", spaces[i], name);
+        if (fgetxattr(fd, full, value, sizeof(value)) == 1 && *value == 'y')
+            return true;
+    }
+    return false;
+}
+
+/* A removed name: a device 0:0, or an empty file that is marked so. */
+bool layer_hides(int dir, const char *name, const struct stat *st)
+{
+    cleanup(closep) int fd = -1;
+    char value;
+
+    if (S_ISCHR(st->st_mode))
+        return st->st_rdev == makedev(0, 0);
+    if (!S_ISREG(st->st_mode) || st->st_size)
+        return false;
+    fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    return fd >= 0 && (fgetxattr(fd, "user.overlay.whiteout", &value, 1) >= 0 ||
+                       fgetxattr(fd, "trusted.overlay.whiteout", &value, 1) >= 0);
+}
+
+static void add(struct layer *l, char kind, const char *path, const struct stat *old, const struct stat *new)
+{
+    struct plan *p = &l->plan;
+
+    GROW(p->v, p->n, p->cap);
+    p->v[p->n++] = (struct step){ .kind = kind, .path = xstrdup(path), .old = old ? known_of(old) : (struct known){0},
+                                  .new = new ? known_of(new) : (struct known){0} };
+}
+
+static void tell(struct layer *l, char kind, int64_t size, const char *path, bool dir)
+{
+    if (!l->told)
+        return;
+    buf_addf(l->told, "%c %lld %s%s", kind, (long long)size, path, dir ? "/" : "");
+    buf_addc(l->told, 0);
+}
+
+/* All that is new in a folder, or gone with it, for the reader. */
+static void tell_all(struct layer *l, int dir, const char *name, const char *path, char kind, int depth)
+{
+    int fd = l->told && depth < DEPTH_MAX ? openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
+    DIR *d = fd < 0 ? NULL : fdopendir(fd);
+    struct dirent *de;
+
+    while (d && (de = readdir(d))) {
+        cleanup(freep) char *below = xasprintf("%s/%s", path, de->d_name);
+        struct stat st;
+
+        if (strcmp(de->d_name, ".") == 0 || strcmp(de->d_name, "..") == 0 ||
+            fstatat(fd, de->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || layer_hides(fd, de->d_name, &st))
+            continue;
+        tell(l, kind, S_ISREG(st.st_mode) ? st.st_size : 0, below, S_ISDIR(st.st_mode));
+        if (S_ISDIR(st.st_mode))
+            tell_all(l, fd, de->d_name, below, kind, depth + 1);
+    }
+    if (d)
+        closedir(d);
+}
+
+static bool same_kind(const struct stat *a, const struct stat *b)
+{
+    return (a->st_mode & S_IFMT) == (b->st_mode & S_IFMT);
+}
+
+static bool is_later(const struct timespec *a, const struct timespec *b)
+{
+    return a->tv_sec != b->tv_sec ? a->tv_sec > b->tv_sec : a->tv_nsec > b->tv_nsec;
+}
+
+static int walk(struct layer *l, int upper, int lower, const char *path, int depth);
+
+static int walk_entry(struct layer *l, int upper, int lower, const char *path, const char *name, int depth)
+{
+    cleanup(freep) char *below = xasprintf("%s%s%s", path, *path ? "/" : "", name);
+    cleanup(closep) int up = -1, low = -1;
+    struct stat new, old;
+    bool was = fstatat(lower, name, &old, AT_SYMLINK_NOFOLLOW) == 0;
+
+    if (fstatat(upper, name, &new, AT_SYMLINK_NOFOLLOW) < 0)
+        return layer_say(l->o, -errno, "", below);
+    if (was && !(S_ISDIR(new.st_mode) && S_ISDIR(old.st_mode)) && is_later(&old.st_ctim, &l->began))
+        return err_set(&l->o->e, -ESTALE, "%.300s was changed by someone else while the command ran", below);
+    if (layer_hides(upper, name, &new)) {
+        if (was) {
+            add(l, 'r', below, &old, NULL);
+            tell(l, '-', S_ISREG(old.st_mode) ? old.st_size : 0, below, S_ISDIR(old.st_mode));
+            if (S_ISDIR(old.st_mode))
+                tell_all(l, lower, name, below, '-', depth);
+        }
+        return 0;
+    }
+    if (was && S_ISREG(old.st_mode) && old.st_nlink > 1 && !S_ISDIR(new.st_mode))
+        return err_set(&l->o->e, -EMLINK, "%.300s has %u names: to change it under one of them would part it from the others",
+                       below, (unsigned)old.st_nlink);
+    if (S_ISDIR(new.st_mode)) {
+        up = openat(upper, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (up < 0)
+            return layer_say(l->o, -errno, "", below);
+        if (was && S_ISDIR(old.st_mode) && !has_mark(up, "opaque")) {
+            low = openat(lower, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+            if (low < 0)
+                return layer_say(l->o, -errno, "", below);
+            return walk(l, up, low, below, depth + 1);
+        }
+    }
+    add(l, was ? 'x' : 'a', below, was ? &old : NULL, &new);
+    if (was && S_ISDIR(old.st_mode))
+        tell_all(l, lower, name, below, '-', depth);
+    tell(l, !was ? '+' : same_kind(&new, &old) ? 'M' : 'T', S_ISREG(new.st_mode) ? new.st_size : 0, below, S_ISDIR(new.st_mode));
+    if (S_ISDIR(new.st_mode))
+        tell_all(l, upper, name, below, '+', depth);
+    return 0;
+}
+
+/* Attributes of a folder's own, which no exchange brings along. */
+static bool same_attributes(int a, int b)
+{
+    char names[2][4096];
+    int fds[2] = { a, b };
+
+    for (int i = 0; i < 2; i++) {
+        ssize_t n = flistxattr(fds[i], names[i], sizeof(names[i]));
+
+        if (n < 0)
+            return errno == EOPNOTSUPP;
+        for (char *at = names[i]; at < names[i] + n; at += strlen(at) + 1) {
+            char here[1024], there[1024];
+            ssize_t h, t;
+
+            if (strncmp(at, "user.overlay.", 13) == 0 || strncmp(at, "trusted.", 8) == 0 || strncmp(at, "security.", 9) == 0)
+                continue;
+            h = fgetxattr(fds[i], at, here, sizeof(here));
+            t = fgetxattr(fds[1 - i], at, there, sizeof(there));
+            if (h < 0 || h != t || memcmp(here, there, (size_t)h) != 0)
+                return false;
+        }
+    }
+    return true;
+}
+
+static int walk(struct layer *l, int upper, int lower, const char *path, int depth)
+{
+    int fd = openat(upper, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
+    DIR *d = fd < 0 ? NULL : fdopendir(fd);
+    struct stat new, old;
+    struct dirent *de;
+
+    if (!d || depth > DEPTH_MAX || fstat(upper, &new) < 0 || fstat(lower, &old) < 0) {
+        r = layer_say(l->o, d ? -ELOOP : -errno, "", path);
+        if (d)
+            closedir(d);
+        return r;
+    }
+    if (!same_attributes(upper, lower))
+        r = err_set(&l->o->e, -ENOTSUP, "%.300s/: the extended attributes of a folder were changed, which a layer does not "
+                    "carry", path);
+    while (r == 0 && (errno = 0, de = readdir(d)))
+        if (strcmp(de->d_name, ".") != 0 && strcmp(de->d_name, "..") != 0 && (*path || strcmp(de->d_name, ".rein") != 0))
+            r = l->plan.n > STEPS_MAX ? layer_say(l->o, -E2BIG, "the changes in ", path)
+                                      : walk_entry(l, upper, lower, path, de->d_name, depth);
+    closedir(d);
+    if (r == 0) {
+        add(l, 'm', *path ? path : ".", &old, &new);
+        if ((old.st_mode & 07777) != (new.st_mode & 07777) || old.st_uid != new.st_uid || old.st_gid != new.st_gid)
+            tell(l, 'm', 0, *path ? path : ".", true);
+    }
+    return r;
+}
+
+int layer_walk(struct layer *l)
+{
+    return walk(l, l->upper, l->root, "", 0);
+}
+
+void layer_held(const struct layer *l, struct buf *ret)
+{
+    guard_check(l->upper, l->root, l->o->w->root, &(struct guard){0}, ret);
+}
+
+int op_changes(struct op *o)
+{
+    cleanup(layer_done) struct layer l;
+    cleanup(buf_done) struct buf held = {0};
+    int r = layer_open(o, &l);
+    struct str rest;
+    const char *each;
+
+    if (r < 0)
+        return r;
+    l.told = &o->text;
+    layer_held(&l, &held);
+    for (rest = buf_str(&held); (each = wire_next(&rest));)
+        tell(&l, '!', 0, each, false);
+    return layer_walk(&l);
+}
+
+/* Whether there is no layer left. */
+static bool is_alone(int layers)
+{
+    int fd = openat(layers, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *d = fd < 0 ? NULL : fdopendir(fd);
+    bool alone = d != NULL;
+    struct dirent *de;
+
+    while (d && (de = readdir(d)))
+        alone = alone && (strcmp(de->d_name, ".") == 0 || strcmp(de->d_name, "..") == 0 || strcmp(de->d_name, IGNORE) == 0);
+    if (d)
+        closedir(d);
+    return alone;
+}
+
+int op_drop(struct op *o)
+{
+    cleanup(freep) char *work = NULL;
+    cleanup(closep) int layers = open_dir(o->w->fd, LAYERS);
+    struct stat root;
+    struct timespec times[2];
+
+    if (layers < 0 || !*o->temp || *o->temp == '.')
+        return layer_say(o, layers < 0 ? layers : -EINVAL, "the layer ", o->temp);
+    if (fstat(o->w->fd, &root) < 0)
+        return layer_say(o, -errno, "the layer ", o->temp);
+    times[0] = root.st_atim;
+    times[1] = root.st_mtim;
+    work = xasprintf("%s/w/work", o->temp);
+    fchmodat(layers, work, 0700, 0);    /* overlayfs leaves it without any rights */
+    path_remove(layers, o->temp);
+    if (faccessat(layers, o->temp, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+        return layer_say(o, -EBUSY, "the layer ", o->temp);
+    if (is_alone(layers)) {             /* with the last one what holds them goes, too */
+        unlinkat(layers, IGNORE, 0);
+        unlinkat(o->w->fd, LAYERS, AT_REMOVEDIR);
+        unlinkat(o->w->fd, ".rein", AT_REMOVEDIR);
+        futimens(o->w->fd, times);
+    }
+    return 0;
+}
+
+/* What a crash cut short is brought to its end, before there is anything new. */
+static int carry_on(struct op *o)
+{
+    int layers = open_dir(o->w->fd, LAYERS), r = 0;
+    DIR *d = layers < 0 ? NULL : fdopendir(layers);
+    struct dirent *de;
+
+    while (d && r == 0 && (de = readdir(d))) {
+        struct op one = { .w = o->w, .q = &(struct files_ask){ .all = true }, .temp = de->d_name };
+        cleanup(layer_done) struct layer l = { .dir = -1, .upper = -1 };
+        char state[16] = "";
+
+        if (de->d_name[0] == '.' || layer_open(&one, &l) < 0 || layer_state(&l, state) < 0)
+            continue;
+        if (strcmp(state, "keeping") == 0)
+            r = op_keep(&one);
+        else if (strcmp(state, "undoing") == 0)
+            r = op_undo(&one);
+        if (r < 0)
+            o->e = one.e;
+    }
+    if (d)
+        closedir(d);
+    return r;
+}
+
+int op_layer(struct op *o)
+{
+    cleanup(closep) int own = -1, layers = -1, dir = -1, upper = -1, work = -1, ignore = -1, stamp = -1;
+    struct stat root;
+    int r = fstat(o->w->fd, &root) < 0 ? -errno : 0;
+    struct timespec times[2] = { root.st_atim, root.st_mtim };
+
+    if (!*o->temp || *o->temp == '.')
+        return layer_say(o, -EINVAL, "the layer ", o->temp);
+    if (r == 0)
+        r = carry_on(o);
+    own = r < 0 ? r : folder(o->w->fd, ".rein", 0700);
+    layers = own < 0 ? own : folder(own, "layers", 0700);
+    ignore = layers < 0 ? -1 : openat(layers, IGNORE, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (ignore >= 0 && write(ignore, "*\n", 2) != 2)
+        return layer_say(o, -ENOSPC, "the folder ", LAYERS);
+    dir = layers < 0 ? layers : mkdirat(layers, o->temp, 0700) < 0 ? -errno : open_dir(layers, o->temp);
+    upper = dir < 0 ? dir : folder(dir, "u", 0700);
+    work = upper < 0 ? upper : folder(dir, "w", 0700);
+    r = work < 0 ? work : look_like(upper, o->w->fd);
+    stamp = r < 0 ? r : openat(dir, STAMP, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    r = stamp < 0 ? (r < 0 ? r : -errno) : 0;
+    futimens(o->w->fd, times);          /* that there is a layer is no change of the workspace */
+    return r < 0 ? layer_say(o, r, "the layer ", o->temp) : 0;
+}

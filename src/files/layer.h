@@ -1,0 +1,36 @@
+/* layer.h - a layer over the workspace: where a command's changes lie until it is known what becomes of them.
+ *
+ * A layer is a folder .rein/layers/ID in the workspace, hidden in every box, with the two folders that overlayfs wants: u, the
+ * changes, and w. Being in the workspace it is on the same mount, so that a file is put in place by one rename, and what was there
+ * goes into the layer by the same one: a kept layer is what is needed to take it back.
+ *
+ * What a command left in u is not believed: it is walked by held descriptors without following a link. From it a plan is made, a
+ * list of steps, each of which is done or not done as the inode in its place says:
+ *
+ *     x PATH      what is there and what is in the layer are exchanged
+ *     a PATH      there is nothing there: what is in the layer is moved there
+ *     r PATH      it is removed: moved into the layer
+ *     m PATH      a folder that stays: its mode, owner and time
+ *
+ * The plan is on disk before the first step, and so is the direction, in the file `state`: keeping, kept, undoing, undone. What
+ * is cut short is carried on before the next layer is made; what fails is put back. Taking a kept layer back is the same plan
+ * the other way round, and undone it may be kept again. */
+#pragma once
+
+#include "files/ops.h"
+
+/* FILES_LAYER: makes the layer o->temp. */
+int op_layer(struct op *o);
+
+/* FILES_CHANGES: "KIND SIZE PATH", each ended by a zero byte: + new, M changed, - removed, T of another type, m a folder's mode;
+ * and first ! for what guard.h is about. */
+int op_changes(struct op *o);
+
+/* FILES_KEEP and FILES_UNDO. Nothing is changed by -EPERM, where something is protected and q->all does not say that a person has
+ * seen it; -ESTALE, when somebody else changed what it is about; -EMLINK for a file with several names; -EALREADY, -ENODATA as in
+ * env/layer.h. */
+int op_keep(struct op *o);
+int op_undo(struct op *o);
+
+/* FILES_DROP: the layer is removed, which after it was kept means that it cannot be taken back. */
+int op_drop(struct op *o);

@@ -1,0 +1,402 @@
+/* layer_apply.c - the plan of a layer: on disk, carried out, and the other way round. */
+#include "files/layer_impl.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+/* The plan on disk: a step a record that ends in a zero byte, and "end". */
+
+static int sync_file(int dir, const char *name, struct str text)
+{
+    cleanup(freep) char *temp = xasprintf("%s.new", name);
+    cleanup(closep) int fd = openat(dir, temp, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+    if (fd < 0)
+        return -errno;
+    while (text.n) {
+        ssize_t n = write(fd, text.p, text.n);
+
+        if (n < 0 && errno != EINTR)
+            return -errno;
+        text = str_from(text, (size_t)MAX(n, (ssize_t)0));
+    }
+    return fsync(fd) < 0 || renameat(dir, temp, dir, name) < 0 || fsync(dir) < 0 ? -errno : 0;
+}
+
+static int read_file(int dir, const char *name, struct buf *out)
+{
+    cleanup(closep) int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    ssize_t n = 1;
+    char *to;
+
+    if (fd < 0)
+        return -errno;
+    out->max = (size_t)1 << 30;
+    while (n > 0 && (to = buf_room(out, 256 << 10)) && (n = read(fd, to, 256 << 10)) > 0)
+        out->n += (size_t)n;
+    return n < 0 ? -errno : buf_err(out);
+}
+
+#define KNOWN_OUT "%llu %llu %lld %lld %o %u %u "
+#define KNOWN_ARGS(k) (unsigned long long)(k).dev, (unsigned long long)(k).ino, (long long)(k).size, (long long)(k).mtime, \
+                      (k).mode, (k).uid, (k).gid
+
+static int save_plan(struct layer *l)
+{
+    cleanup(buf_done) struct buf out = BUF_MAX((size_t)1 << 30);
+
+    for (size_t i = 0; i < l->plan.n; i++) {
+        const struct step *s = &l->plan.v[i];
+
+        buf_addf(&out, "%c " KNOWN_OUT KNOWN_OUT, s->kind, KNOWN_ARGS(s->old), KNOWN_ARGS(s->new));
+        buf_add(&out, s->path, strlen(s->path) + 1);
+    }
+    buf_adds(&out, "end");
+    return buf_err(&out) < 0 ? -E2BIG : sync_file(l->dir, "plan", buf_str(&out));
+}
+
+static bool read_known(const char **at, struct known *ret)
+{
+    unsigned long long dev, ino;
+    long long size, mtime;
+    int n = 0;
+
+    if (sscanf(*at, " %llu %llu %lld %lld %o %u %u%n", &dev, &ino, &size, &mtime, &ret->mode, &ret->uid, &ret->gid, &n) != 7)
+        return false;
+    ret->dev = dev;
+    ret->ino = ino;
+    ret->size = size;
+    ret->mtime = mtime;
+    *at += n;
+    return true;
+}
+
+static int load_plan(struct layer *l)
+{
+    cleanup(buf_done) struct buf text = {0};
+    int r = read_file(l->dir, "plan", &text);
+    struct str rest = buf_str(&text);
+    const char *each;
+
+    while (r == 0 && (each = wire_next(&rest))) {
+        struct step s = { .kind = *each };
+        const char *at = *each ? each + 1 : each;
+
+        if (!read_known(&at, &s.old) || !read_known(&at, &s.new) || *at != ' ')
+            return -EBADMSG;
+        s.path = xstrdup(at + 1);
+        GROW(l->plan.v, l->plan.n, l->plan.cap);
+        l->plan.v[l->plan.n++] = s;
+    }
+    return r < 0 ? r : str_is(rest, "end") ? 0 : -EBADMSG;
+}
+
+int layer_state(struct layer *l, char ret[16])
+{
+    cleanup(buf_done) struct buf text = {0};
+    int r = read_file(l->dir, "state", &text);
+
+    snprintf(ret, 16, "%.*s", (int)MIN(text.n, (size_t)15), text.n ? text.p : "");
+    return r == -ENOENT ? 0 : r;
+}
+
+/* Steps. Both sides of one lie in the same folder of the workspace and of the layer, which is held open for those that follow. */
+struct sides {
+    char *folder;
+    int there, here;                    /* in the workspace, in the layer */
+};
+
+static void sides_done(struct sides *s)
+{
+    free(s->folder);
+    if (s->there >= 0)
+        close(s->there);
+    if (s->here >= 0)
+        close(s->here);
+    *s = (struct sides){ NULL, -1, -1 };
+}
+
+static int open_sides(const struct layer *l, const char *path, struct sides *s, const char **ret_name)
+{
+    const char *slash = strrchr(path, '/');
+    cleanup(freep) char *folder = slash ? xstrndup(path, (size_t)(slash - path)) : xstrdup(".");
+
+    *ret_name = slash ? slash + 1 : path;
+    if (s->folder && strcmp(s->folder, folder) == 0)
+        return 0;
+    sides_done(s);
+    s->there = open_dir(l->root, folder);
+    s->here = s->there < 0 ? -1 : open_dir(l->upper, folder);
+    if (s->there < 0 || s->here < 0) {
+        int r = s->there < 0 ? s->there : s->here;
+
+        sides_done(s);
+        return r;
+    }
+    s->folder = TAKE(folder);
+    return 0;
+}
+
+static bool is(int dir, const char *name, const struct known *k)
+{
+    struct stat st;
+
+    return fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_ino == k->ino && st.st_dev == k->dev &&
+           (st.st_mode & S_IFMT) == (k->mode & S_IFMT);
+}
+
+static bool is_missing(int dir, const char *name)
+{
+    struct stat st;
+
+    return fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT;
+}
+
+/* The same file, and nobody wrote to it since. What is below a folder is not looked at. */
+static bool is_unchanged(int dir, const char *name, const struct known *k)
+{
+    struct stat st;
+
+    return is(dir, name, k) && fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+           (S_ISDIR(st.st_mode) || (st.st_size == k->size && st.st_mtim.tv_sec * NS + st.st_mtim.tv_nsec == k->mtime));
+}
+
+static int put_meta(const struct layer *l, const struct step *s, bool forth)
+{
+    const struct known *k = forth ? &s->new : &s->old;
+    cleanup(closep) int fd = strcmp(s->path, ".") == 0 ? fcntl(l->root, F_DUPFD_CLOEXEC, 0) : open_dir(l->root, s->path);
+    struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { k->mtime / NS, k->mtime % NS } };
+
+    if (fd < 0)
+        return fd;
+    if ((s->old.uid != s->new.uid || s->old.gid != s->new.gid) && fchown(fd, k->uid, k->gid) < 0)
+        return -errno;
+    if ((s->old.mode & 03777) != (s->new.mode & 03777) && fchmod(fd, k->mode & 03777) < 0)
+        return -errno;
+    return futimens(fd, times) < 0 || fsync(fd) < 0 ? -errno : 0;
+}
+
+/* Does a step, or sees that it is done. */
+static int do_step(const struct layer *l, const struct step *s, bool forth, struct sides *sides)
+{
+    const struct known *in = forth ? &s->new : &s->old;         /* what belongs there afterwards */
+    const char *name;
+    int r = open_sides(l, s->path, sides, &name);
+    bool comes = s->kind == 'x' || (s->kind == 'a') == forth;   /* something comes, or only goes */
+    struct stat st;
+
+    if (r < 0)
+        return r;
+    if (comes && is(sides->there, name, in))
+        return 0;
+    if (!comes && is_missing(sides->there, name))
+        return 0;
+    if (!comes && fstatat(sides->here, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && layer_hides(sides->here, name, &st) &&
+        unlinkat(sides->here, name, 0) < 0)
+        return -errno;
+    if (s->kind == 'x')
+        r = renameat2(sides->here, name, sides->there, name, RENAME_EXCHANGE);
+    else if (comes)
+        r = renameat2(sides->here, name, sides->there, name, RENAME_NOREPLACE);
+    else
+        r = renameat2(sides->there, name, sides->here, name, RENAME_NOREPLACE);
+    return r < 0 ? -errno : 0;
+}
+
+/* All of it, one way or the other, durable when it returns 0. */
+static int go(const struct layer *l, bool forth, const char **ret_path)
+{
+    struct sides sides = { NULL, -1, -1 };
+    int r = 0;
+
+    for (size_t i = 0; i < l->plan.n && r == 0; i++) {
+        const struct step *s = &l->plan.v[forth ? i : l->plan.n - 1 - i];
+
+        *ret_path = s->path;
+        r = s->kind == 'm' ? 0 : do_step(l, s, forth, &sides);
+    }
+    sides_done(&sides);
+    /* Folders last, the innermost first: what is done in one changes its time. */
+    for (size_t i = 0; i < l->plan.n && r == 0; i++)
+        if (l->plan.v[i].kind == 'm') {
+            *ret_path = l->plan.v[i].path;
+            r = put_meta(l, &l->plan.v[i], forth);
+        }
+    if (r == 0 && syncfs(l->root) < 0)
+        r = -errno;
+    return r;
+}
+
+/* Whether all is still as the plan has it, before the first step. */
+static int check(const struct layer *l, bool forth)
+{
+    struct sides sides = { NULL, -1, -1 };
+    int r = 0;
+
+    for (size_t i = 0; i < l->plan.n && r == 0; i++) {
+        const struct step *s = &l->plan.v[i];
+        const struct known *there = forth ? &s->old : &s->new;
+        bool something = s->kind == 'x' || (s->kind == 'r') == forth;
+        const char *name;
+
+        if (s->kind == 'm')
+            continue;
+        r = open_sides(l, s->path, &sides, &name);
+        if (r == 0 && (something ? !is_unchanged(sides.there, name, there) : !is_missing(sides.there, name)))
+            r = -ESTALE;
+        if (r < 0)
+            err_set(&l->o->e, -ESTALE, "%.300s was changed by someone else meanwhile; nothing was %s", s->path,
+                    forth ? "kept" : "taken back");
+    }
+    sides_done(&sides);
+    return r < 0 ? -ESTALE : 0;
+}
+
+/* What belongs to overlayfs only, and bits that let others become the user. */
+static void strip(int dir, const char *name, int depth)
+{
+    static const char *const marks[] = { "opaque", "origin", "impure", "redirect", "metacopy", "nlink", "uuid", "upper" };
+    cleanup(closep) int fd = -1;
+    struct dirent *de;
+    struct stat st;
+    DIR *d;
+
+    if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)))
+        return;
+    if ((st.st_mode & 0700) != 0700)    /* the user's own rights over it, for as long as it takes */
+        fchmodat(dir, name, (st.st_mode & 0777) | 0700, 0);
+    fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    for (size_t i = 0; i < ARRAY_SIZE(marks); i++) {
+        char full[64];
+
+        snprintf(full, sizeof(full), "user.overlay.%s", marks[i]);
+        fremovexattr(fd, full);
+        snprintf(full, sizeof(full), "trusted.overlay.%s", marks[i]);
+        fremovexattr(fd, full);
+    }
+    if (S_ISREG(st.st_mode))
+        fchmod(fd, st.st_mode & 01777);
+    if (!S_ISDIR(st.st_mode) || depth > DEPTH_MAX)
+        return;
+    d = fdopendir(fcntl(fd, F_DUPFD_CLOEXEC, 0));
+    while (d && (de = readdir(d))) {
+        struct stat below;
+
+        if (strcmp(de->d_name, ".") == 0 || strcmp(de->d_name, "..") == 0)
+            continue;
+        if (fstatat(fd, de->d_name, &below, AT_SYMLINK_NOFOLLOW) == 0 && layer_hides(fd, de->d_name, &below))
+            unlinkat(fd, de->d_name, 0);                /* in a folder that hides nothing */
+        else
+            strip(fd, de->d_name, depth + 1);
+    }
+    if (d)
+        closedir(d);
+    fchmod(fd, st.st_mode & 07777);
+    futimens(fd, (struct timespec[2]){ st.st_atim, st.st_mtim });
+}
+
+static void strip_all(struct layer *l)
+{
+    struct sides sides = { NULL, -1, -1 };
+    const char *name;
+
+    for (size_t i = 0; i < l->plan.n; i++)
+        if ((l->plan.v[i].kind == 'a' || l->plan.v[i].kind == 'x') && open_sides(l, l->plan.v[i].path, &sides, &name) == 0)
+            strip(sides.here, name, 0);
+    sides_done(&sides);
+}
+
+/* From the state `from` to `to`, by way of `by`, in which a crash finds it. */
+static int change(struct layer *l, const char *by, const char *to, const char *back, bool forth, bool begun)
+{
+    const char *at = "";
+    int r = begun ? 0 : sync_file(l->dir, "state", str_of(by));
+
+    if (r < 0)
+        return layer_say(l->o, r, "the layer ", l->o->temp);
+    r = go(l, forth, &at);
+    if (r < 0) {
+        const char *there;
+        int again = go(l, !forth, &there);
+
+        if (again == 0)
+            again = sync_file(l->dir, "state", str_of(back));
+        return err_set(&l->o->e, r, "%.300s: %s; %s", at, strerror(-r), again == 0 ? "nothing was changed" :
+                       "what was changed could not be put back: it is tried again with the next call");
+    }
+    r = sync_file(l->dir, "state", str_of(to));
+    return r < 0 ? layer_say(l->o, r, "the layer ", l->o->temp) : 0;
+}
+
+/* The plan: that of an earlier time, or, before the first, made from what lies in the layer. */
+static int have_plan(struct layer *l, const char *state)
+{
+    int r = load_plan(l);
+
+    if (r == -ENOENT && !*state) {
+        r = layer_walk(l);
+        if (r < 0)
+            return r;
+        r = save_plan(l);
+    }
+    if (r == 0 && !*state) {            /* what says how to read the layer goes, now that it was read */
+        strip_all(l);
+        r = syncfs(l->upper) < 0 ? -errno : 0;
+    }
+    return r < 0 ? layer_say(l->o, r, "the plan of the layer ", l->o->temp) : 0;
+}
+
+int op_keep(struct op *o)
+{
+    cleanup(layer_done) struct layer l;
+    char state[16] = "";
+    int r = layer_open(o, &l);
+    bool begun;
+
+    if (r == 0)
+        r = layer_state(&l, state);
+    if (r < 0)
+        return r;
+    if (o->q->expects && strcmp(state, "undone") != 0 && strcmp(state, "keeping") != 0)
+        return err_set(&o->e, -EALREADY, "the layer %s was not taken back", o->temp);
+    if (strcmp(state, "kept") == 0)
+        return 0;
+    begun = strcmp(state, "keeping") == 0;
+    if (!*state && !o->q->all) {
+        cleanup(buf_done) struct buf held = {0};
+
+        layer_held(&l, &held);
+        if (held.n)
+            return err_set(&o->e, -EPERM, "%.300s acts outside of the box: only a person can let it into the workspace", held.p);
+    }
+    if (strcmp(state, "undoing") == 0)
+        return err_set(&o->e, -EBUSY, "the layer %s is being taken back: finish that first", o->temp);
+    r = have_plan(&l, state);
+    if (r == 0 && !begun)
+        r = check(&l, true);
+    return r < 0 ? r : change(&l, "keeping", "kept", "undone", true, begun);
+}
+
+int op_undo(struct op *o)
+{
+    cleanup(layer_done) struct layer l;
+    char state[16] = "";
+    int r = layer_open(o, &l);
+    bool begun;
+
+    if (r == 0)
+        r = layer_state(&l, state);
+    if (r < 0)
+        return r;
+    if (!*state || strcmp(state, "undone") == 0)
+        return err_set(&o->e, *state ? -EALREADY : -ENODATA, "the layer %s is not in place", o->temp);
+    begun = strcmp(state, "undoing") == 0;
+    r = have_plan(&l, state);
+    if (r == 0 && strcmp(state, "kept") == 0)
+        r = check(&l, false);
+    return r < 0 ? r : change(&l, "undoing", "undone", "kept", false, begun);
+}

@@ -1,0 +1,318 @@
+"""Commands over a layer: kept, the workspace is what a plain run leaves; dropped or taken back, it is what it was; killed on the way, one or the other."""
+import hashlib
+import json
+import os
+import random
+import shutil
+import stat
+import subprocess
+import time
+
+from crash.scenarios import Count
+from lib.rein import RELEASE, SANITISED, Place, check, give_to_user, need_live
+
+# Random operations on files, the same ones for the same seed and tree.
+PROGRAM = r'''
+import os, random, sys
+r = random.Random(int(sys.argv[1]))
+NAMES = [b"a", b"b", b"c c", b"\xff\xfe", b"new\nline", b"-x", "\u4e16".encode(), b"d", b"e.txt", b"q\"q", b"t\tt", b"z" * 100]
+
+def tree(kinds):
+    found = []
+    for top, dirs, files in os.walk(b"."):
+        if top == b"." :
+            dirs[:] = [d for d in dirs if d != b".rein"]
+        dirs.sort()
+        for name in sorted(files + dirs):
+            p = os.path.join(top, name)
+            k = "l" if os.path.islink(p) else "d" if os.path.isdir(p) else "f" if os.path.isfile(p) else "o"
+            if k in kinds:
+                found.append(p)
+    return found
+
+def place():
+    p = os.path.join(r.choice(tree("d") + [b"."]), r.choice(NAMES))
+    if os.path.lexists(p) and not os.path.isfile(p):
+        raise OSError                   # a fifo would be waited for
+    return p
+
+def one():
+    what = r.choice(["create", "create", "write", "truncate", "rename", "rename", "link", "unlink", "unlink", "mkdir", "rmtree", "chmod", "symlink", "xattr", "sparse",
+                     "append", "fifo", "over", "dirmode", "type"])
+    files, dirs = tree("f"), tree("d")
+    if what == "create":
+        open(place(), "wb").write(r.randbytes(r.randrange(3000)))
+    elif what == "write" and files:
+        open(r.choice(files), "wb").write(r.randbytes(r.randrange(3000)))
+    elif what == "append" and files:
+        open(r.choice(files), "ab").write(r.randbytes(30))
+    elif what == "truncate" and files:
+        os.truncate(r.choice(files), r.randrange(100))
+    elif what == "rename" and files:
+        os.rename(r.choice(files), place())
+    elif what == "over" and len(files) > 1:
+        os.replace(r.choice(files), r.choice(files))
+    elif what == "link" and files:
+        p = place() + b".l"
+        open(p, "wb").write(b"linked")
+        os.link(p, p + b"2")
+    elif what == "unlink" and files:
+        os.unlink(r.choice(files))
+    elif what == "mkdir":
+        os.makedirs(os.path.join(place(), r.choice(NAMES)))
+    elif what == "rmtree" and dirs:
+        import shutil
+        shutil.rmtree(r.choice(dirs))
+    elif what == "chmod" and files:
+        os.chmod(r.choice(files), r.choice([0o600, 0o644, 0o755, 0o444]))
+    elif what == "dirmode" and dirs:
+        os.chmod(r.choice(dirs), r.choice([0o700, 0o755, 0o775]))
+    elif what == "symlink":
+        os.symlink(r.choice([b"a", b"../x", b"/nowhere", b"d/e"]), place())
+    elif what == "xattr" and files:
+        os.setxattr(r.choice(files), "user.k%d" % r.randrange(3), r.randbytes(5))
+    elif what == "sparse":
+        with open(place(), "wb") as f:
+            f.seek(r.randrange(1 << 20))
+            f.write(b"end")
+    elif what == "fifo":
+        os.mkfifo(place())
+    elif what == "type" and files:
+        p = r.choice(files)
+        os.unlink(p)
+        os.mkdir(p)
+        open(p + b"/in", "wb").write(b"x")
+
+for _ in range(int(sys.argv[2])):
+    try:
+        one()
+    except OSError:
+        pass
+'''
+
+
+def snapshot(top, times=False):
+    """What there is: type, mode, content, target, attributes, which names are the same file; with `times`, when it was written."""
+    top = os.fsencode(top)
+    found, first = {}, {}
+    for folder, dirs, files in os.walk(top):
+        if folder == top:
+            dirs[:] = [d for d in dirs if d != b".rein"]
+        for name in [b""] * (folder == top) + dirs + files:
+            path = os.path.join(folder, name) if name else top
+            st = os.lstat(path)
+            rel = os.path.relpath(path, top)
+            entry = [stat.S_IFMT(st.st_mode), stat.S_IMODE(st.st_mode), st.st_uid, st.st_gid]
+            if stat.S_ISLNK(st.st_mode):
+                entry.append(os.readlink(path))
+            elif stat.S_ISREG(st.st_mode):
+                with open(path, "rb") as f:
+                    entry += [st.st_size, hashlib.sha256(f.read()).hexdigest(), first.setdefault(st.st_ino, rel)]
+            if not stat.S_ISLNK(st.st_mode):
+                entry.append(sorted((k, os.getxattr(path, k)) for k in os.listxattr(path)))
+            if times:
+                entry.append(st.st_mtime_ns)
+            found[rel] = entry
+    return found
+
+
+def difference(a, b):
+    return [(p, a.get(p), b.get(p)) for p in sorted({*a, *b}) if a.get(p) != b.get(p)][:4]
+
+
+def box(place, command, how, *more, env=None, as_user=()):
+    report = os.path.join(place.top, "report")
+    out = subprocess.run([*as_user, place.binary, "box", "--layer", how, "-q", "--report", report, *more, "--", command], cwd=place.work, env=dict(place.env, **(env or {})),
+                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120, check=False)
+    try:
+        with open(report, encoding="utf-8") as f:
+            return out, json.load(f)
+    except FileNotFoundError:
+        return out, {}
+
+
+def fill(work, seed):
+    subprocess.run(["python3", "-c", PROGRAM, str(seed), "25"], cwd=work, check=True)
+
+
+def properties(seeds, as_user):
+    done = changed = 0
+    for seed in seeds:
+        with Place(SANITISED if seed % 5 == 0 and not as_user else RELEASE, base="/var/tmp") as place:
+            plain = os.path.join(place.top, "plain")
+            fill(place.work, seed)
+            shutil.copytree(place.work, plain, symlinks=True, dirs_exist_ok=True, ignore=lambda d, names: [n for n in names if stat.S_ISFIFO(os.lstat(os.path.join(d, n)).st_mode)])
+            for folder, _, names in os.walk(os.fsencode(place.work)):
+                for name in names:
+                    if stat.S_ISFIFO(os.lstat(os.path.join(folder, name)).st_mode):
+                        os.mkfifo(os.path.join(os.fsencode(plain), os.path.relpath(os.path.join(folder, name), os.fsencode(place.work))))
+            place.write("p.py", PROGRAM)
+            shutil.copy(place.path("p.py"), plain)
+            for folder, dirs, names in os.walk(os.fsencode(place.work)):        # what has two names is another test's
+                for name in names:
+                    path = os.path.join(folder, name)
+                    if os.lstat(path).st_nlink > 1:
+                        os.unlink(path)
+                        other = os.path.join(os.fsencode(plain), os.path.relpath(path, os.fsencode(place.work)))
+                        os.unlink(other)
+            users = give_to_user(place) if as_user else []
+            for folder, dirs, names in os.walk(os.fsencode(plain)):
+                for name in [*dirs, *names]:
+                    path, like = os.path.join(folder, name), os.path.join(os.fsencode(place.work), os.path.relpath(os.path.join(folder, name), os.fsencode(plain)))
+                    if not os.path.islink(path):
+                        os.chmod(path, os.lstat(like).st_mode & 0o7777)
+            before = snapshot(place.work, True)
+            line = f"python3 p.py {seed + 1000} 40"
+            out, report = box(place, line, "drop", as_user=users)
+            check(out.returncode == 0 and report["kept"] is False, seed, out, report)
+            check(snapshot(place.work, True) == before and not os.path.exists(place.path(".rein")), seed, "dropped", difference(before, snapshot(place.work, True)))
+            out, report = box(place, line, "keep", as_user=users)
+            check(out.returncode == 0 and report["kept"] == (report["changed"] > 0), seed, out, report)
+            subprocess.run([*users, "python3", "p.py", str(seed + 1000), "40"], cwd=plain, check=True)
+            kept = snapshot(place.work, True)
+            check(snapshot(place.work) == snapshot(plain), seed, "kept", difference(snapshot(place.work), snapshot(plain)))
+            changed += report["changed"]
+            if report["kept"]:
+                for word, want in (("undo", before), ("redo", kept), ("undo", before)):
+                    out = subprocess.run([*users, place.binary, word], cwd=place.work, env=place.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+                    check(out.returncode == 0 and snapshot(place.work, True) == want, seed, word, out, difference(want, snapshot(place.work, True)))
+            done += 1
+    return done, changed
+
+
+FULL = False
+
+
+def test_random_operations():
+    """Kept it equals a plain run, dropped and taken back what was before, byte for byte, times included."""
+    need_live()
+    done, changed = properties(range(400 if FULL else 25), False)
+    print(f"peer/layer: {done} random programs as root, {changed} changes: kept, dropped, taken back, put back", flush=True)
+    return done
+
+
+def test_random_operations_of_a_user():
+    need_live()
+    if os.geteuid() != 0:
+        return 0
+    done, changed = properties(range(500, 900 if FULL else 515), True)
+    print(f"peer/layer: {done} random programs as a user, {changed} changes", flush=True)
+    return done
+
+
+def test_killed_while_it_is_kept():
+    """rein and the process that works on files are killed at each durable call: before, or after carrying on, nothing in between."""
+    need_live()
+    line = "echo new > n; echo two > a; rm b; mkdir d; echo x > d/f; mv c e; rm -r g; mkdir g; echo y > g/z; chmod 600 h"
+    with Place(RELEASE) as place:
+        saved = os.path.join(place.top, "saved")
+
+        def fresh():
+            shutil.rmtree(place.work)
+            shutil.copytree(saved, place.work)
+        for name in ("a", "b", "c", "g/i", "g/k", "h"):
+            place.write(name, f"{name}\n")
+        shutil.copytree(place.work, saved)
+        before = snapshot(place.work)
+        count = Count(place)
+        check(box(place, line, "keep", env=count.env())[1]["kept"])
+        total, after = count.values()[0], snapshot(place.work)
+        points = [(n, how) for n in range(1, total + 1) for how in ("before", "after", "lost")]
+        kept = 0
+        for n, how in points if FULL else random.Random(5).sample(points, 60):
+            fresh()
+            box(place, line, "keep", env=Count(place, f"{n}:{how}").env())
+            # The next one in this workspace sets right what it finds.
+            out, _ = box(place, "true", "drop")
+            now = snapshot(place.work)
+            check(out.returncode == 0 and now in (before, after), n, how, out, difference(before, now), difference(after, now))
+            kept += now == after
+        check(kept > 5, kept)
+        print(f"peer/layer: killed at {len(points) if FULL else 60} of {len(points)} points of a layer that is kept: {kept} times it was, else nothing happened", flush=True)
+
+
+def test_someone_else_changes_it():
+    """In place or by rename, during the command or before it is taken back: nothing is kept then, and nothing is lost."""
+    need_live()
+    for how in ("echo mine >> a", "echo mine > t; mv t a", "rm a", "rm a; mkdir a", "echo mine > n"):
+        with Place(RELEASE) as place:
+            place.write("a", "one\n")
+            place.write("b", "one\n")
+            p = subprocess.Popen([place.binary, "box", "--layer", "keep", "--report", place.top + "/r", "-q", "--", "echo theirs > n; sed -i s/one/two/ b; touch here; while [ ! -e /tmp/go ]; do sleep 0.05; "
+                                  "[ $((i=i+1)) -gt 20 ] && break; done; echo more >> a"], cwd=place.work, env=place.env, stderr=subprocess.PIPE)
+            time.sleep(0.4)
+            subprocess.run(how, shell=True, cwd=place.work, check=True)
+            theirs = snapshot(place.work)
+            p.communicate()
+            with open(place.top + "/r", encoding="utf-8") as f:
+                report = json.load(f)
+            if how == "rm a":           # the command makes a new one then, as it would without a layer
+                check(report["kept"] and place.read("a") == b"more\n", report)
+                continue
+            if how == "rm a; mkdir a":  # and this one fails by itself
+                check(report["exit"] and os.path.isdir(place.path("a")), report)
+                continue
+            check(not report["kept"] and "else" in report.get("not_kept", ""), how, report)
+            check(snapshot(place.work) == theirs, how, difference(theirs, snapshot(place.work)))
+            with open(os.path.join(place.work, ".rein", "layers", report["layer"], "u", "n"), "rb") as f:
+                check(f.read() == b"theirs\n", how)
+    with Place(RELEASE) as place:
+        place.write("a", "one\n")
+        check(box(place, "echo two > a; echo x > n", "keep")[1]["kept"])
+        place.write("n", "somebody went on with it\n")
+        out = place.rein("undo")
+        check(out.returncode == 1 and b"changed by someone else" in out.stderr and place.read("a") == b"two\n" and place.read("n") == b"somebody went on with it\n", out)
+
+
+def test_what_is_protected_waits():
+    """A layer in which something would act outside waits for a person, as a whole."""
+    need_live()
+    for command in ("mkdir .claude; echo x > .claude/settings.json", "git init -q n; echo x > n/.git/hooks/pre-commit", "git init -q n; git -C n config core.fsmonitor /tmp/x",
+                    "mkdir t; git init -q t/n; echo x > t/n/.git/hooks/post-checkout; mv t u", "echo x > .mcp.json", "mkdir -p d/.vscode; echo x > d/.vscode/tasks.json",
+                    "git init -q --bare b; echo x > b/hooks/update", "printf 'gitdir: /tmp/other' > .git", "ln -s /tmp .claude"):
+        with Place(RELEASE) as place:
+            place.write("a", "x\n")
+            before = snapshot(place.work)
+            out, report = box(place, command + "; echo fine > f", "keep")
+            check(report["kept"] is False and "acts outside" in report["not_kept"] and report["changes"].startswith("! "), command, report, out)
+            check(snapshot(place.work) == before, command)
+            check(place.rein("redo").returncode == 2 and snapshot(place.work) == before, "nobody has seen it")
+            check(place.rein("redo", report["layer"]).returncode == 0 and os.path.exists(place.path("f")), command)
+            check(place.rein("undo", report["layer"]).returncode == 0 and snapshot(place.work) == before, command)
+    for command in ("git init -q n", "git init -q n; cd n; git config user.name a; git config user.email b; echo x > x; git add x; git commit -qm x; git checkout -q -b y", "git clone -q r c"):
+        with Place(RELEASE) as place:
+            subprocess.run("git init -q r; cd r; git config user.name a; git config user.email b; echo x > x; git add x; git commit -qm x", shell=True, cwd=place.work, check=True)
+            out, report = box(place, command, "keep")
+            check(report["kept"] is True, command, report, out)
+
+
+WORK = [
+    ("cc", "mkdir mk; cd mk; printf 'int main(void) { return 0; }' > m.c; printf 'm: m.c\\n\\tcc -o m m.c\\n' > Makefile; make && make", "up to date"),
+    ("cmake", "printf 'cmake_minimum_required(VERSION 3.10)\\nproject(x C)\\nadd_executable(m m.c)\\n' > CMakeLists.txt; printf 'int main(void) { return 0; }' > m.c; cmake -S . -B cb && "
+     "cmake --build cb && ./cb/m && echo built", "built"),
+    ("git", "echo x > f; git add -A; git commit -qm one; git checkout -qb w; echo y > g; git add g; git commit -qm two; git checkout -q -; echo z > h; git add h; git commit -qm three; "
+     "git rebase -q w; echo s >> f; git stash -q; git stash pop -q; git gc -q; git fsck && git log --oneline | wc -l", "3"),
+    ("git", "git commit -q --allow-empty -m x; git worktree add -q wt; ls wt/.git && git worktree list | wc -l", "2"),
+    ("npm", "mkdir pkg; echo '{\"name\":\"local-thing\",\"version\":\"1.0.0\"}' > pkg/package.json; npm install --no-audit --no-fund ./pkg && ls node_modules", "local-thing"),
+    ("python3", "python3 -c \"import sqlite3; c = sqlite3.connect('db'); c.execute('pragma journal_mode=wal'); c.execute('create table t(x)'); c.execute('insert into t values (7)'); c.commit(); c.close()\" "
+     "&& python3 -c \"import sqlite3; print(sqlite3.connect('db').execute('select x from t').fetchone())\"", "(7,)"),
+    ("tar", "mkdir t; echo x > t/x; tar cf t.tar t; rm -r t; tar xf t.tar; cat t/x", "x"),
+    ("sed", "echo one > s; sed -i s/one/two/ s; cat s", "two"),
+    ("mv", "mkdir -p old/deep; echo x > old/deep/f; mv old moved; cat moved/deep/f", "x"),
+]
+
+
+def test_real_work_on_a_layer():
+    need_live()
+    with Place(RELEASE) as place:
+        subprocess.run("git init -q .; git config user.name a; git config user.email b; mkdir existing; echo x > existing/f", shell=True, cwd=place.work, check=True)
+        for program, command, want in WORK:
+            if not shutil.which(program):
+                continue
+            out, report = box(place, command + " 2>&1", "keep", env={"HOME": os.environ.get("HOME", "/root")})
+            check(out.returncode == 0 and want in out.stdout.decode() and report["kept"], command, report.get("not_kept"), out)
+        out, report = box(place, "mv existing renamed && cat renamed/f", "keep")
+        check(report["kept"] and out.stdout == b"x\n", out, report)
+        check(subprocess.run(["git", "fsck"], cwd=place.work, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False).returncode == 0)
+        check(b"up to date" in subprocess.run(["make", "-C", "mk"], cwd=place.work, stdout=subprocess.PIPE, check=False).stdout, "make outside finds work to do")
+    return len(WORK) + 1
