@@ -111,10 +111,14 @@ CO int agent_box(struct agent *a)
     if (policy_boxes(a->set.mode ? a->set.mode : a->session->view.mode) != (a->tier != TIER_NONE))
         return fail(STATUS_PROTECTION, "the mode at that point is another than the session's last one: say it with --mode");
     env_session(a->env, a->session->log.row.id);
+    if (a->in->opt.layer && strcmp(a->in->opt.layer, "keep") != 0)
+        return fail(STATUS_USAGE, "a session takes --layer keep");
+    if (a->in->opt.layer && a->tier == TIER_NONE)
+        return fail(STATUS_PROTECTION, "--layer needs mode auto: only there commands have a box that can lay one");
     if (a->tier == TIER_NONE)
         return 0;
     box = xcalloc(1, sizeof(*box));
-    *box = (struct boxing){ .tier = a->tier, .limits = BOX_LIMITS };
+    *box = (struct boxing){ .tier = a->tier, .limits = BOX_LIMITS, .layers = a->in->opt.layer != NULL };
     box->scratch = xasprintf("%s/box/%s", a->home, a->session->log.row.id);
     agent_way_out(a, box, decided);
     env_box(a->env, box);

@@ -7,35 +7,38 @@
 
 #include <stdio.h>
 
-#define LAYERS ".rein/layers"
-
-/* A layer is named by the time at which it was made: the last one that can be, or the one that was said. */
-static CO int turn(struct agent *a, CO int (*way)(struct env *, const char *, struct err *), bool newest_first, const char *done)
+/* The one that was said, or the one that came last into a state. */
+static const char *choose(const struct layers *all, const char *wanted, enum layer_state state)
 {
-    cleanup(env_entries_done) struct env_entries all = {0};
-    const char *wanted = a->in->nargs ? a->in->args[0] : NULL;
-    struct err e = {0};
-    int r = env_list(a->env, LIT(LAYERS), &all, &e);
+    const struct layer_row *last = NULL;
 
-    if (r == -ENOENT)
-        return fail(STATUS_USAGE, "there is nothing here that could be %s", done);
+    for (size_t i = 0; i < all->n; i++) {
+        const struct layer_row *row = &all->v[i];
+
+        if (wanted ? strcmp(row->name, wanted) == 0 : row->state == state && (!last || row->since > last->since))
+            last = row;
+    }
+    return last ? last->name : NULL;
+}
+
+static CO int turn(struct agent *a, CO int (*way)(struct env *, const char *, struct err *), enum layer_state from,
+                   const char *done)
+{
+    cleanup(layers_done) struct layers all = {0};
+    const char *wanted = a->in->nargs ? a->in->args[0] : NULL, *name;
+    struct err e = {0};
+    int r = layer_list(a->env, &all, &e);
+
     if (r < 0)
         return fail(STATUS_FAILED, "%s", e.msg);
-    r = -ENOENT;
-    for (size_t k = 0; k < all.n && r < 0; k++) {
-        size_t i = newest_first ? all.n - 1 - k : k;
-        const char *name = all.v[i].name;
-
-        if (all.v[i].type != 'd' || (wanted && strcmp(name, wanted) != 0))
-            continue;
-        r = way(a->env, name, &e);
-        if (r == 0)
-            printf("%s is %s\n", name, done);
-        else if ((r != -EALREADY && r != -ENODATA) || wanted)
-            return fail(STATUS_FAILED, "%s", e.msg);
-    }
-    return r == 0 ? STATUS_DONE : fail(STATUS_USAGE, wanted ? "there is no layer %s" : "there is nothing here that could be %s",
-                                       wanted ? wanted : done);
+    name = choose(&all, wanted, from);
+    if (!name)
+        return fail(STATUS_USAGE, wanted ? "there is no layer %s" : "there is nothing here that could be %s",
+                    wanted ? wanted : done);
+    r = way(a->env, name, &e);
+    if (r == 0)
+        printf("%s is %s\n", name, done);
+    return r < 0 ? fail(STATUS_FAILED, "%s", e.msg) : STATUS_DONE;
 }
 
 static CO int begin(struct agent *a)
@@ -61,7 +64,7 @@ static CO int undo_main(struct agent *a)
 {
     int r = begin(a);
 
-    return r ? r : turn(a, a->in->nargs ? undo_or_drop : layer_undo, true, "taken back");
+    return r ? r : turn(a, a->in->nargs ? undo_or_drop : layer_undo, LAYER_KEPT, "taken back");
 }
 
 /* Who names a layer has seen it. */
@@ -74,7 +77,7 @@ static CO int redo_main(struct agent *a)
 {
     int r = begin(a);
 
-    return r ? r : turn(a, a->in->nargs ? keep : layer_redo, false, "put in place");
+    return r ? r : turn(a, a->in->nargs ? keep : layer_redo, LAYER_UNDONE, "put in place");
 }
 
 int cmd_undo(struct invocation *in)

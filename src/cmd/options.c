@@ -46,7 +46,7 @@ static const struct row rows[] = {
     { "tier",          0,   TEXT,   AT(tier),          "NAME",
       "box: no better one than live or landlock, though the machine may have it" },
     { "layer",         0,   TEXT,   AT(layer),         "keep|ask|drop",
-      "box: the command changes a layer over the workspace, and what becomes of that afterwards" },
+      "box: the command changes a layer over the workspace, and what becomes of that; keep also in a session, for rein undo" },
     { "report",        0,   TEXT,   AT(report),        "FILE",  "box: write what happened to a file instead of stderr" },
     { "allow",         0,   LIST,   AT(allow),         "PREFIX", "rules test: a command that a person has allowed" },
     { "older",         0,   NUMBER, AT(older),         "DAYS",  "gc: also sessions in which nothing happened for so long" },

@@ -102,6 +102,11 @@ struct env_outcome {
     char *shell_dir;        /* that directory; owned; NULL: not known */
     int killed;             /* processes it left behind, ended with it */
     char *moved_out;        /* files that it made and its box must not leave, one a line; owned; NULL: none */
+    char *changed;          /* what it changed over a layer and is in place now, "KIND SIZE PATH" a line; owned; NULL: not known */
+    int64_t nchanged;       /* lines */
+    char *layer_said;       /* what else became of the layer, a sentence; owned; NULL: nothing */
+    bool held;              /* what it changed was not put in place */
+    bool gone;              /* it was running when its rein was stopped; all that it changed lay in a layer and is gone */
     int64_t ms;
 };
 
@@ -109,7 +114,9 @@ static inline void env_outcome_done(struct env_outcome *o)
 {
     free(o->moved_out);
     free(o->shell_dir);
-    o->moved_out = o->shell_dir = NULL;
+    free(o->changed);
+    free(o->layer_said);
+    o->moved_out = o->shell_dir = o->changed = o->layer_said = NULL;
 }
 
 enum env_job_state {

@@ -35,7 +35,8 @@ struct boxing {
     enum tier tier;
     bool read_only;             /* nothing of the workspace can be changed */
     char *scratch;              /* a folder for what the session's commands keep at home and in /tmp */
-    char *layer;                /* of the workspace, over which commands run (files/layer.h); NULL: they change it in place */
+    bool layers;                /* each command gets a layer of the workspace (files/layer.h) */
+    char *layer;                /* that of the profile which is made next; NULL: it changes the workspace in place */
     struct guard guard;         /* what of the workspace the last command had to leave as it was */
     bool guarded;               /* that is known */
     bool proxied;               /* its commands have a way out (proxy.h); what they find it by is told them */

@@ -3,6 +3,7 @@
 
 #include "base/path.h"
 #include "core/redact.h"
+#include "env/layer.h"
 #include "rt/offload.h"
 
 #include <fcntl.h>
@@ -235,6 +236,8 @@ void local_drop(struct env_ready *ready)
     if (ready->spool >= 0)
         close(ready->spool);
     proc_free(ready->proc);
+    free(ready->layer);
+    free(ready->no_layer);
     free(ready->key);
     free(ready->shell);
     free(ready);
@@ -247,11 +250,15 @@ static void dropp(struct env_ready **ready)
 }
 
 /* The profile of a command in the box, as a file in memory. A descriptor. */
-static int box_profile(struct local *l, struct err *e)
+static int box_profile(struct local *l, const char *layer, struct err *e)
 {
     cleanup(buf_done) struct buf profile = {0};
     int fd;
 
+    if (l->box->layers) {               /* commands may be made ready side by side */
+        free(l->box->layer);
+        l->box->layer = layer ? xstrdup(layer) : NULL;
+    }
     boxing_profile(l->box, l->root, &profile);
     fd = boxing_file(&profile);
     return fd < 0 ? err_set(e, fd, "the box cannot be described: %s", strerror(-fd)) : fd;
@@ -282,6 +289,48 @@ static char *shell_file(struct local *l, const char *key, char **ret_inside)
     path = shell_path(l, key);
     *ret_inside = xstrdup(path);
     return path;
+}
+
+/* A layer for the command; where none can be had it changes the workspace in place, and the result says so. */
+static CO void begin_layer(struct local *l, struct env_ready *ready)
+{
+    struct err e;
+
+    if (layer_begin(&l->env, ready->key, &e) == 0)
+        ready->layer = xstrdup(ready->key);
+    else
+        ready->no_layer = xasprintf("it changed the workspace in place and cannot be taken back, since there was no layer: %.300s",
+                                    e.msg);
+}
+
+/* The command is gone: what it changed is put in place, unless it is not wanted or may not be. */
+static CO void end_layer(struct local *l, const char *layer, bool wanted, struct env_outcome *o)
+{
+    cleanup(buf_done) struct buf text = {0};
+    struct err e = {0};
+    int r = layer_changes(&l->env, layer, &text, &o->nchanged, &e);
+
+    if (r == 0 && wanted && o->nchanged) {
+        enum layer_state state;
+
+        r = layer_keep(&l->env, layer, false, &e);
+        /* Whoever does it may have been lost over it. */
+        if (r < 0 && layer_look(&l->env, layer, &state, &(struct err){0}) == 0 && (state == LAYER_KEEPING || state == LAYER_KEPT))
+            r = layer_keep(&l->env, layer, true, &e);
+    }
+    o->held = r < 0;
+    if (r < 0) {
+        o->layer_said = xasprintf("nothing that it changed was put in place: %.300s. It lies in .rein/layers/%s; rein redo %s "
+                                  "puts it in place all the same, rein undo %s drops it", e.msg, layer, layer, layer);
+    } else if (wanted && o->nchanged) {
+        o->changed = buf_take(&text);
+    } else {
+        layer_drop(&l->env, layer, &e);
+        if (o->nchanged)
+            o->layer_said = xstrdup("nothing that it changed was kept");
+    }
+    if (!o->changed)
+        o->nchanged = 0;
 }
 
 CO int local_ready(struct env *v, const struct env_command *c, struct env_ready **ret, struct err *e)
@@ -332,9 +381,11 @@ CO int local_ready(struct env *v, const struct env_command *c, struct env_ready 
     }
     if (l->box) {
         r = boxing_hold(l->box, l->root, e);
+        if (r == 0 && l->box->layers && !c->job)
+            begin_layer(l, ready);
         if (r == 0)
             r = look_at_workspace(l, e);
-        profile = r < 0 ? r : box_profile(l, e);
+        profile = r < 0 ? r : box_profile(l, ready->layer, e);
         if (profile < 0)
             return profile;
         fds[nfds++] = (struct proc_fd){ profile, 6 };
@@ -506,6 +557,10 @@ CO int local_run(struct env_ready *ready, struct env_outcome *o, struct err *e)
     }
     lost = spool_read(ready->spool, ready->key, &rep);
     *o = rep.outcome;
+    if (ready->layer)
+        end_layer(ready->local, ready->layer, o->ended && r != -ECANCELED, o);
+    else if (ready->no_layer)
+        o->layer_said = TAKE(ready->no_layer);
     local_check_box(ready->local, ready->key, o);
     if (r == -ECANCELED)
         return r;
@@ -529,6 +584,22 @@ CO int local_run(struct env_ready *ready, struct env_outcome *o, struct err *e)
     return 0;
 }
 
+/* After a crash: a layer that was being put in place is; one that was not yet is gone, and nothing of the command has happened. */
+static CO int settle_layer(struct local *l, const char *key, struct env_outcome *o, struct err *e)
+{
+    enum layer_state state;
+    int r = layer_look(&l->env, key, &state, e);
+
+    if (r < 0 || state == LAYER_NONE)
+        return r;
+    if (state != LAYER_NEW)
+        return state == LAYER_KEEPING ? layer_keep(&l->env, key, true, e) : 0;
+    r = layer_drop(&l->env, key, e);
+    o->gone = o->started;
+    o->started = o->ended = false;
+    return r;
+}
+
 /* Waits for the lock that the supervisor holds as long as it lives. */
 CO int local_settle(struct env *v, const char *key, struct env_outcome *o, struct err *e)
 {
@@ -548,6 +619,10 @@ CO int local_settle(struct env *v, const char *key, struct env_outcome *o, struc
             return r;
     }
     r = read_report(fd, key, o);
+    if (r == 0)
+        r = settle_layer(l, key, o, e);
+    if (r == -ECANCELED)
+        return r;
     local_check_box(l, key, o);
     if (r == 0 && o->ended)
         o->synced = sync_workspace(l);

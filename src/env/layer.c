@@ -3,6 +3,8 @@
 #include "base/utf8.h"
 #include "env/local_impl.h"
 
+#include <stdio.h>
+
 /* Half of it would be put right by the next call only. */
 static CO int ask(struct env *v, struct files_ask *q, struct buf *in, struct files_answer *ret, struct err *e)
 {
@@ -26,13 +28,68 @@ static CO int act(struct env *v, struct files_ask *q, struct err *e)
 CO int layer_begin(struct env *v, const char *name, struct err *e)
 {
     struct local *l = local(v);
-    int r = act(v, &(struct files_ask){ FILES_LAYER, .temp = str_of(name) }, e);
+    struct files_ask q = { FILES_LAYER, .temp = str_of(name) };
+    int r = act(v, &q, e);
 
+    if (r == -EEXIST && layer_drop(v, name, e) == 0)
+        r = act(v, &q, e);              /* an earlier try's, of which nothing came */
     if (r < 0)
         return r;
     free(l->box->layer);
     l->box->layer = xstrdup(name);
     return 0;
+}
+
+static enum layer_state state_of(struct str word)
+{
+    static const char *const words[] = { [LAYER_NEW] = "new", [LAYER_KEEPING] = "keeping", [LAYER_KEPT] = "kept",
+                                         [LAYER_UNDOING] = "undoing", [LAYER_UNDONE] = "undone" };
+
+    for (size_t i = LAYER_NEW; i < ARRAY_SIZE(words); i++)
+        if (str_is(word, words[i]))
+            return (enum layer_state)i;
+    return LAYER_NONE;
+}
+
+CO int layer_list(struct env *v, struct layers *ret, struct err *e)
+{
+    cleanup(buf_done) struct buf in = {0};
+    struct files_answer a;
+    int r = ask(v, &(struct files_ask){ FILES_LAYERS }, &in, &a, e);
+    const char *each;
+
+    *ret = (struct layers){0};
+    while (r == 0 && (each = wire_next(&a.text))) {
+        struct layer_row row = { .state = state_of((struct str){ each, strcspn(each, " ") }) };
+        long long since;
+        int at = 0;
+
+        if (row.state == LAYER_NONE || sscanf(each, "%*s %lld %n", &since, &at) != 1 || !at)
+            continue;
+        row.name = xstrdup(each + at);
+        row.since = since;
+        GROW(ret->v, ret->n, ret->cap);
+        ret->v[ret->n++] = row;
+    }
+    return r;
+}
+
+void layers_done(struct layers *l)
+{
+    for (size_t i = 0; i < l->n; i++)
+        free(l->v[i].name);
+    free(l->v);
+    *l = (struct layers){0};
+}
+
+CO int layer_look(struct env *v, const char *name, enum layer_state *ret, struct err *e)
+{
+    cleanup(buf_done) struct buf in = {0};
+    struct files_answer a;
+    int r = ask(v, &(struct files_ask){ FILES_CHANGES, .temp = str_of(name), .expects = true }, &in, &a, e);
+
+    *ret = r < 0 ? LAYER_NONE : a.text.n ? state_of(a.text) : LAYER_NEW;
+    return r == -ENOENT ? 0 : r;
 }
 
 CO int layer_changes(struct env *v, const char *name, struct buf *out, int64_t *ret_n, struct err *e)

@@ -7,6 +7,23 @@
  * before it is kept. */
 CO int layer_begin(struct env *v, const char *name, struct err *e);
 
+enum layer_state { LAYER_NONE, LAYER_NEW, LAYER_KEEPING, LAYER_KEPT, LAYER_UNDOING, LAYER_UNDONE };
+
+/* The layers of the workspace, in no order. The caller ends it with layers_done. */
+struct layers {
+    struct layer_row {
+        char *name;
+        enum layer_state state;
+        int64_t since;                  /* ns since 1970: when it came into that state */
+    } *v;
+    size_t n, cap;
+};
+CO int layer_list(struct env *v, struct layers *ret, struct err *e);
+void layers_done(struct layers *l);
+
+/* What has become of a layer. */
+CO int layer_look(struct env *v, const char *name, enum layer_state *ret, struct err *e);
+
 /* What lies in it: a line a change, "+ SIZE PATH", paths with what cannot be seen written out. */
 CO int layer_changes(struct env *v, const char *name, struct buf *out, int64_t *ret_n, struct err *e);
 

@@ -282,6 +282,13 @@ int op_changes(struct op *o)
 
     if (r < 0)
         return r;
+    if (o->q->expects) {
+        char state[16];
+
+        r = layer_state(&l, state);
+        buf_adds(&o->text, state);
+        return r;
+    }
     l.told = &o->text;
     layer_held(&l, &held);
     for (rest = buf_str(&held); (each = wire_next(&rest));)
@@ -381,4 +388,28 @@ int op_layer(struct op *o)
     r = stamp < 0 ? (r < 0 ? r : -errno) : 0;
     futimens(o->w->fd, times);          /* that there is a layer is no change of the workspace */
     return r < 0 ? layer_say(o, r, "the layer ", o->temp) : 0;
+}
+
+int op_layers(struct op *o)
+{
+    int layers = open_dir(o->w->fd, LAYERS);
+    DIR *d = layers < 0 ? NULL : fdopendir(layers);
+    struct dirent *de;
+
+    while (d && (de = readdir(d))) {
+        struct op one = { .w = o->w, .temp = de->d_name };
+        cleanup(layer_done) struct layer l = { .dir = -1, .upper = -1 };
+        char state[16] = "";
+        struct stat st;
+
+        if (de->d_name[0] == '.' || layer_open(&one, &l) < 0 || layer_state(&l, state) < 0 ||
+            fstatat(l.dir, *state ? STATE : STAMP, &st, AT_SYMLINK_NOFOLLOW) < 0)
+            continue;
+        buf_addf(&o->text, "%s %lld %s", *state ? state : "new", (long long)(st.st_mtim.tv_sec * NS + st.st_mtim.tv_nsec),
+                 de->d_name);
+        buf_addc(&o->text, 0);
+    }
+    if (d)
+        closedir(d);
+    return 0;
 }

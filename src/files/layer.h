@@ -32,5 +32,8 @@ int op_changes(struct op *o);
 int op_keep(struct op *o);
 int op_undo(struct op *o);
 
+/* FILES_LAYERS. */
+int op_layers(struct op *o);
+
 /* FILES_DROP: the layer is removed, which after it was kept means that it cannot be taken back. */
 int op_drop(struct op *o);

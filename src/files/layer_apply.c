@@ -96,7 +96,7 @@ static int load_plan(struct layer *l)
 int layer_state(struct layer *l, char ret[16])
 {
     cleanup(buf_done) struct buf text = {0};
-    int r = read_file(l->dir, "state", &text);
+    int r = read_file(l->dir, STATE, &text);
 
     snprintf(ret, 16, "%.*s", (int)MIN(text.n, (size_t)15), text.n ? text.p : "");
     return r == -ENOENT ? 0 : r;
@@ -314,7 +314,7 @@ static void strip_all(struct layer *l)
 static int change(struct layer *l, const char *by, const char *to, const char *back, bool forth, bool begun)
 {
     const char *at = "";
-    int r = begun ? 0 : sync_file(l->dir, "state", str_of(by));
+    int r = begun ? 0 : sync_file(l->dir, STATE, str_of(by));
 
     if (r < 0)
         return layer_say(l->o, r, "the layer ", l->o->temp);
@@ -324,12 +324,13 @@ static int change(struct layer *l, const char *by, const char *to, const char *b
         int again = go(l, !forth, &there);
 
         if (again == 0)
-            again = sync_file(l->dir, "state", str_of(back));
+            again = sync_file(l->dir, STATE, str_of(back));
         return err_set(&l->o->e, r, "%.300s: %s; %s", at, strerror(-r), again == 0 ? "nothing was changed" :
                        "what was changed could not be put back: it is tried again with the next call");
     }
-    r = sync_file(l->dir, "state", str_of(to));
-    return r < 0 ? layer_say(l->o, r, "the layer ", l->o->temp) : 0;
+    /* It is done, and durable. Where that cannot be noted, `by` stands there still, and who reads that does the same once more. */
+    sync_file(l->dir, STATE, str_of(to));
+    return 0;
 }
 
 /* The plan: that of an earlier time, or, before the first, made from what lies in the layer. */

@@ -57,5 +57,7 @@ int layer_walk(struct layer *l);
 /* What is new in the layer and acts outside of the box: paths that end in zero bytes. What was there before is read-only in it. */
 void layer_held(const struct layer *l, struct buf *ret);
 
+#define STATE     "state"               /* in a layer */
+
 /* What the layer's state is, "" before it was kept. */
 int layer_state(struct layer *l, char ret[16]);

@@ -524,6 +524,7 @@ void op_run(struct op *o, struct workspace *w, const struct files_ask *q, const 
         [FILES_TIDY] = op_tidy, [FILES_LIST] = op_list, [FILES_SEARCH] = op_search, [FILES_GUARD] = op_guard,
         [FILES_CHECK] = op_check, [FILES_PURGE] = op_purge, [FILES_LAYER] = op_layer, [FILES_CHANGES] = op_changes,
         [FILES_KEEP] = op_keep, [FILES_UNDO] = op_undo, [FILES_DROP] = op_drop,
+        [FILES_LAYERS] = op_layers,
     };
 
     *o = (struct op){ .w = w, .q = q, .stop = stop, .rel = str_dup(q->rel), .temp = str_dup(q->temp) };

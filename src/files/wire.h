@@ -20,10 +20,11 @@ enum files_what {
     FILES_CHECK,            /* data (the list) -> in text what is new and may not stay, paths that end in zero bytes */
     FILES_PURGE,            /* rel: all that lies there is removed */
     FILES_LAYER,            /* temp: a layer of that name is made (layer.h), and then */
-    FILES_CHANGES,          /* temp -> in text what it changes */
+    FILES_CHANGES,          /* temp -> in text what it changes, or, with expects, its state */
     FILES_KEEP,             /* temp, expects (it was taken back before), all (what is protected, too): that is put in place */
     FILES_UNDO,             /* temp: and taken back */
     FILES_DROP,             /* temp: the layer is removed */
+    FILES_LAYERS,           /* -> in text "STATE TIME NAME" of each, ended by a zero byte: in that state since (ns from 1970 on) */
     FILES_WHATS,
 };
 

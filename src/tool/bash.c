@@ -9,6 +9,7 @@
 #define TIMEOUT_DEFAULT 120             /* seconds */
 #define TIMEOUT_MAX     600
 #define JOB_FIRST_LOOK_MS 50
+#define CHANGED_KEPT    ((size_t)8 << 10)       /* bytes of the list of changes that stand in the log */
 #define LAST_OUTPUT     400             /* bytes of it shown to who has to decide */
 
 static bool timeout_of(struct call *c, int64_t *ret)
@@ -101,6 +102,13 @@ static void add_facts(struct call *c, const struct env_outcome *o)
     js_add_text(facts, "dir", o->shell_dir);
     if (o->moved_out)
         js_add_text(facts, "moved_out", o->moved_out);
+    if (o->changed) {
+        size_t n = MIN(strlen(o->changed), CHANGED_KEPT);
+
+        js_add_text(facts, "layer", c->key);
+        js_add_int(facts, "changed", o->nchanged);
+        js_add_str(facts, "changes", (struct str){ o->changed, utf8_align((struct str){ o->changed, strlen(o->changed) }, n) });
+    }
 }
 
 static CO int report(struct call *c, const struct env_outcome *o, int64_t timeout)
@@ -122,10 +130,11 @@ static CO int report(struct call *c, const struct env_outcome *o, int64_t timeou
                  "with background and tty, and answer with the tool job]");
     else
         command_end(text, o);
+    command_changed(text, o);
     command_moved_out(text, o);
     add_facts(c, o);
     c->result->outcome = o->end == ENV_CANCEL ? OUT_CANCELLED
-                       : o->end == ENV_EXIT && o->exit_status == 0 ? OUT_OK : OUT_ERROR;
+                       : o->end == ENV_EXIT && o->exit_status == 0 && !o->held ? OUT_OK : OUT_ERROR;
     return 0;
 }
 
@@ -285,9 +294,10 @@ static CO int bash_settle(struct call *c)
     }
     if (o.ended && o.end != ENV_ORPHAN && c->same_life)
         return report(c, &o, timeout);
-    if (!o.started && c->same_life) {
+    if (o.gone || (!o.started && c->same_life)) {
         c->result->outcome = OUT_NOT_DONE;
-        buf_adds(text, "Not done: rein was stopped before this command was started.");
+        buf_adds(text, o.gone ? "Not done: rein was stopped during this command, and nothing that it had changed was put in place."
+                              : "Not done: rein was stopped before this command was started.");
         return 0;
     }
     return doubt(c, &o);

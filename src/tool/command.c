@@ -51,6 +51,30 @@ void command_moved_out(struct buf *text, const struct env_outcome *o)
         buf_addf(text, "\n[moved out of the workspace, since programs outside the box would run or believe it:\n%s]", o->moved_out);
 }
 
+#define CHANGED_SHOWN 6
+
+void command_changed(struct buf *text, const struct env_outcome *o)
+{
+    struct str rest = o->changed ? str_of(o->changed) : (struct str){0};
+
+    if (o->layer_said)
+        buf_addf(text, "\n[%s]", o->layer_said);
+    if (!rest.n)
+        return;
+    buf_addf(text, "\n[changed: ");
+    for (int i = 0; i < CHANGED_SHOWN && rest.n; i++) {
+        size_t n = strcspn(rest.p, "\n");
+        const char *path = memchr(rest.p + MIN(n, (size_t)2), ' ', n - MIN(n, (size_t)2));
+
+        if (path)
+            buf_addf(text, "%s%c%.*s", i ? ", " : "", *rest.p, (int)(rest.p + n - path), path);
+        rest = str_from(rest, MIN(n + 1, rest.n));
+    }
+    if (o->nchanged > CHANGED_SHOWN)
+        buf_addf(text, " and %lld more", (long long)(o->nchanged - CHANGED_SHOWN));
+    buf_addc(text, ']');
+}
+
 CO int job_output(struct call *c, const char *key, int64_t from, const struct env_job *job)
 {
     struct buf *text = &c->result->text;

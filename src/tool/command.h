@@ -8,8 +8,9 @@ CO int command_output(struct call *c, const char *key, int64_t from, const struc
 
 /* Appends how it ended by itself, in brackets. */
 void command_end(struct buf *text, const struct env_outcome *o);
-/* What it has left that its box does not let stay. */
+/* What it has left that its box does not let stay; and what it changed, if that is known. */
 void command_moved_out(struct buf *text, const struct env_outcome *o);
+void command_changed(struct buf *text, const struct env_outcome *o);
 
 /* The same for a job, ended or not. */
 CO int job_output(struct call *c, const char *key, int64_t from, const struct env_job *job);

@@ -7,7 +7,7 @@ FULL = False
 SEED = 20261126
 EACH = {False: 40, True: 2400}          # states of a scenario
 # The other rein's writes would be missing from the trace; and of a box the trace holds what is in no file system (mounts, its new root).
-UNTRACED = ("two sessions", "boxed")
+UNTRACED = ("two sessions", "boxed", "layered")
 SHARE = {"long": 0.1, "dying stream": 0.3}
 
 

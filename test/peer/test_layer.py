@@ -9,7 +9,8 @@ import subprocess
 import time
 
 from crash.scenarios import Count
-from lib.rein import RELEASE, SANITISED, Place, check, give_to_user, need_live
+from lib.rein import RELEASE, SANITISED, Place, check, give_to_user, need_live, story
+from lib.script import call, script
 
 # Random operations on files, the same ones for the same seed and tree.
 PROGRAM = r'''
@@ -316,3 +317,33 @@ def test_real_work_on_a_layer():
         check(subprocess.run(["git", "fsck"], cwd=place.work, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False).returncode == 0)
         check(b"up to date" in subprocess.run(["make", "-C", "mk"], cwd=place.work, stdout=subprocess.PIPE, check=False).stdout, "make outside finds work to do")
     return len(WORK) + 1
+
+
+def test_a_session_over_layers():
+    """Each command is told what it changed; it is taken back, the last one first, and put in place again, the first one first."""
+    need_live()
+    with Place(RELEASE) as place:
+        place.write("a", "one\n")
+        place.write("b", "b\n")
+        model = script(place, call("bash", command="echo two > a; mkdir n; echo x > n/f; rm b"), call("bash", command="mkdir .claude; echo x > .claude/s; echo fine > f"),
+                       call("bash", command="for i in 1 2 3 4 5 6 7 8 9; do echo $i > g$i; done; exit 3"), call("bash", command="cat a"),
+                       call("bash", command="echo y > job", background=True), call("bash", command="sleep 0.3; mv n m"), "say done")
+        out = place.rein("exec", "--mode", "auto", "--layer", "keep", "--model", model, "go")
+        check(out.returncode == 0, out)
+        told = [b for _, b in story(place.events(), "result")]
+        check("[changed: " in told[0]["text"] and all(w in told[0]["text"] for w in ("- b", "+ n/", "+ n/f", "M a")) and told[0]["changed"] == 4, told[0])
+        check(told[1]["outcome"] == "error" and ".claude acts outside of the box" in told[1]["text"] and not os.path.exists(place.path("f")), told[1])
+        check(told[2]["outcome"] == "error" and "and 3 more" in told[2]["text"] and "changed" not in told[3], told[2:4])
+        check(place.read("job") == b"y\n" and "layer" not in told[4], "a job changes the workspace in place", told[4])
+        check(place.read("m/f") == b"x\n" and told[5]["changed"], told[5])
+        after = snapshot(place.work)
+        for has, has_not in (("n", "m"), ("n", "g1"), ("b", "n")):
+            check(place.rein("undo").returncode == 0 and os.path.exists(place.path(has)) and not os.path.exists(place.path(has_not)), has)
+        check(place.read("a") == b"one\n" and place.rein("undo").returncode == 2)
+        for _ in range(3):
+            check(place.rein("redo").returncode == 0)
+        check(snapshot(place.work) == after and place.rein("redo").returncode == 2, difference(after, snapshot(place.work)))
+        check(place.rein("redo", told[1]["text"].split("rein redo ")[1].split()[0]).returncode == 0 and place.read("f") == b"fine\n")
+        out = place.rein("exec", "--mode", "open", "--layer", "keep", "--model", model, "go")
+        check(out.returncode == 7 and b"needs mode auto" in out.stderr, out)
+        check(place.rein("exec", "--layer", "ask", "--model", model, "go").returncode == 2)
