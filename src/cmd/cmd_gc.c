@@ -8,6 +8,8 @@
 #include "base/clock.h"
 #include "base/path.h"
 #include "cmd/agent.h"
+#include "env/layer.h"
+#include "env/local.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -23,9 +25,31 @@
 struct tally {
     bool dry;
     int64_t sessions, files, bytes;
+    int64_t layers;                     /* that can no longer be taken back */
 };
 
 /* Sessions. */
+
+/* What a session's commands replaced lies in its workspace: it goes with the session. */
+static CO void forget_layers(struct agent *a, const struct session_row *row, struct tally *t)
+{
+    cleanup(layers_done) struct layers all = {0};
+    struct env *env;
+    struct err e;
+    size_t n = strlen(row->id);
+
+    if (!row->cwd || access(row->cwd, F_OK) < 0 || env_local(row->cwd, a->home, &env, &e) < 0)
+        return;
+    if (layer_list(env, &all, &e) < 0)
+        all.n = 0;
+    for (size_t i = 0; i < all.n; i++) {
+        const struct layer_row *layer = &all.v[i];
+
+        if (strncmp(layer->name, row->id, n) == 0 && layer->name[n] == '-' && (t->dry || layer_drop(env, layer->name, &e) == 0))
+            t->layers++;
+    }
+    env_free(env);
+}
 
 static CO int forget(struct agent *a, const struct session_row *row, struct tally *t)
 {
@@ -49,6 +73,7 @@ static CO int forget(struct agent *a, const struct session_row *row, struct tall
     if (r < 0)
         return fail(STATUS_FAILED, "session %s: %s", row->id, e.msg);
     t->sessions++;
+    forget_layers(a, row, t);
     return 0;
 }
 
@@ -157,14 +182,16 @@ static CO void sweep_boxes(struct agent *a, struct tally *t)
 static void print_tally(const struct agent *a, const struct tally *t, const struct store_sizes *z, int64_t outputs)
 {
     if (a->in->opt.json) {
-        printf("{\"dry_run\":%s,\"sessions_removed\":%lld,\"files_removed\":%lld,\"bytes_of_files\":%lld,\"sessions\":%lld,"
-               "\"events\":%lld,\"database\":%lld,\"log\":%lld,\"outputs\":%lld}\n", t->dry ? "true" : "false",
-               (long long)t->sessions, (long long)t->files, (long long)t->bytes, (long long)z->sessions, (long long)z->events,
-               (long long)z->database, (long long)z->log, (long long)outputs);
+        printf("{\"dry_run\":%s,\"sessions_removed\":%lld,\"layers_removed\":%lld,\"files_removed\":%lld,\"bytes_of_files\":%lld,"
+               "\"sessions\":%lld,\"events\":%lld,\"database\":%lld,\"log\":%lld,\"outputs\":%lld}\n", t->dry ? "true" : "false",
+               (long long)t->sessions, (long long)t->layers, (long long)t->files, (long long)t->bytes, (long long)z->sessions,
+               (long long)z->events, (long long)z->database, (long long)z->log, (long long)outputs);
         return;
     }
     printf("%s %lld sessions and %lld files of %.1f MB\n", t->dry ? "would remove" : "removed", (long long)t->sessions,
            (long long)t->files, (double)t->bytes / 1e6);
+    if (t->layers)
+        printf("what %lld commands changed %s be taken back any more\n", (long long)t->layers, t->dry ? "could not" : "cannot");
     printf("%s: %lld sessions, %lld events; database %.1f MB, its log file %.1f MB, outputs of commands %.1f MB\n", a->home,
            (long long)z->sessions, (long long)z->events, (double)z->database / 1e6, (double)z->log / 1e6, (double)outputs / 1e6);
 }

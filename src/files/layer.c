@@ -311,56 +311,119 @@ static bool is_alone(int layers)
     return alone;
 }
 
-int op_drop(struct op *o)
+/* Removes a layer; with the last one what holds them goes, too, as if there never had been one. */
+static int drop(struct workspace *w, const char *name)
 {
-    cleanup(freep) char *work = NULL;
-    cleanup(closep) int layers = open_dir(o->w->fd, LAYERS);
-    struct stat root;
+    cleanup(freep) char *work = xasprintf("%s/w/work", name);
+    cleanup(closep) int layers = open_dir(w->fd, LAYERS);
     struct timespec times[2];
+    struct stat root;
 
-    if (layers < 0 || !*o->temp || *o->temp == '.')
-        return layer_say(o, layers < 0 ? layers : -EINVAL, "the layer ", o->temp);
-    if (fstat(o->w->fd, &root) < 0)
-        return layer_say(o, -errno, "the layer ", o->temp);
+    if (layers < 0 || fstat(w->fd, &root) < 0)
+        return layers < 0 ? layers : -errno;
     times[0] = root.st_atim;
     times[1] = root.st_mtim;
-    work = xasprintf("%s/w/work", o->temp);
     fchmodat(layers, work, 0700, 0);    /* overlayfs leaves it without any rights */
-    path_remove(layers, o->temp);
-    if (faccessat(layers, o->temp, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
-        return layer_say(o, -EBUSY, "the layer ", o->temp);
-    if (is_alone(layers)) {             /* with the last one what holds them goes, too */
+    path_remove(layers, name);
+    if (faccessat(layers, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+        return -EBUSY;
+    if (is_alone(layers)) {
         unlinkat(layers, IGNORE, 0);
-        unlinkat(o->w->fd, LAYERS, AT_REMOVEDIR);
-        unlinkat(o->w->fd, ".rein", AT_REMOVEDIR);
-        futimens(o->w->fd, times);
+        unlinkat(w->fd, LAYERS, AT_REMOVEDIR);
+        unlinkat(w->fd, ".rein", AT_REMOVEDIR);
+        futimens(w->fd, times);
     }
     return 0;
 }
 
-/* What a crash cut short is brought to its end, before there is anything new. */
-static int carry_on(struct op *o)
+int op_drop(struct op *o)
 {
-    int layers = open_dir(o->w->fd, LAYERS), r = 0;
+    int r = !*o->temp || *o->temp == '.' ? -EINVAL : drop(o->w, o->temp);
+
+    return r < 0 ? layer_say(o, r, "the layer ", o->temp) : 0;
+}
+
+/* One of the layers there are. */
+struct row {
+    char name[256];
+    char state[16];
+    struct timespec since;
+    int64_t bytes;
+};
+
+struct rows {
+    struct row *v;
+    size_t n, cap;
+};
+
+static void read_rows(struct op *o, struct rows *ret)
+{
+    int layers = open_dir(o->w->fd, LAYERS);
     DIR *d = layers < 0 ? NULL : fdopendir(layers);
     struct dirent *de;
 
-    while (d && r == 0 && (de = readdir(d))) {
-        struct op one = { .w = o->w, .q = &(struct files_ask){ .all = true }, .temp = de->d_name };
+    *ret = (struct rows){0};
+    while (d && (de = readdir(d))) {
+        struct op one = { .w = o->w, .temp = de->d_name };
         cleanup(layer_done) struct layer l = { .dir = -1, .upper = -1 };
-        char state[16] = "";
+        struct row row = {0};
+        struct stat st;
 
-        if (de->d_name[0] == '.' || layer_open(&one, &l) < 0 || layer_state(&l, state) < 0)
+        if (de->d_name[0] == '.' || layer_open(&one, &l) < 0 || layer_state(&l, row.state) < 0 ||
+            fstatat(l.dir, *row.state ? STATE : STAMP, &st, AT_SYMLINK_NOFOLLOW) < 0)
             continue;
-        if (strcmp(state, "keeping") == 0)
-            r = op_keep(&one);
-        else if (strcmp(state, "undoing") == 0)
-            r = op_undo(&one);
-        if (r < 0)
-            o->e = one.e;
+        snprintf(row.name, sizeof(row.name), "%s", de->d_name);
+        row.since = st.st_mtim;
+        row.bytes = layer_bytes(&l);
+        GROW(ret->v, ret->n, ret->cap);
+        ret->v[ret->n++] = row;
     }
     if (d)
         closedir(d);
+}
+
+/* What a crash cut short is brought to its end, before there is anything new. */
+static int carry_on(struct op *o, const struct row *row)
+{
+    struct op one = { .w = o->w, .q = &(struct files_ask){ .all = true }, .temp = (char *)row->name };
+    int r = strcmp(row->state, "keeping") == 0 ? op_keep(&one) : strcmp(row->state, "undoing") == 0 ? op_undo(&one) : 0;
+
+    if (r < 0)
+        o->e = one.e;
+    return r;
+}
+
+static int by_age(const void *a, const void *b)
+{
+    const struct row *x = a, *y = b;
+
+    return is_later(&x->since, &y->since) ? 1 : is_later(&y->since, &x->since) ? -1 : 0;
+}
+
+/* Makes order among the layers before there is one more. Only what is in place, or was taken back, is ever thrown away. */
+static int tidy_shelf(struct op *o)
+{
+    struct shelf *s = &o->w->shelf;
+    struct rows rows = {0};
+    int r = 0;
+
+    if (s->known && s->bytes <= LAYERS_BYTES_MAX)
+        return 0;
+    read_rows(o, &rows);
+    if (rows.n)
+        qsort(rows.v, rows.n, sizeof(*rows.v), by_age);
+    s->bytes = 0;
+    for (size_t i = 0; i < rows.n; i++) {
+        s->bytes += rows.v[i].bytes;
+        r = r < 0 ? r : carry_on(o, &rows.v[i]);
+    }
+    for (size_t i = 0; i < rows.n && r == 0 && s->bytes > LAYERS_BYTES_MAX; i++)
+        if (strcmp(rows.v[i].state, "kept") == 0 || strcmp(rows.v[i].state, "undone") == 0) {
+            drop(o->w, rows.v[i].name);
+            s->bytes -= rows.v[i].bytes;
+        }
+    s->known = r == 0;
+    free(rows.v);
     return r;
 }
 
@@ -373,8 +436,13 @@ int op_layer(struct op *o)
 
     if (!*o->temp || *o->temp == '.')
         return layer_say(o, -EINVAL, "the layer ", o->temp);
-    if (r == 0)
-        r = carry_on(o);
+    if (r == 0) {
+        pthread_mutex_lock(&o->w->shelf.lock);
+        r = tidy_shelf(o);
+        pthread_mutex_unlock(&o->w->shelf.lock);
+    }
+    if (r < 0)
+        return o->e.msg[0] ? r : layer_say(o, r, "the layers of ", o->w->root);
     own = r < 0 ? r : folder(o->w->fd, ".rein", 0700);
     layers = own < 0 ? own : folder(own, "layers", 0700);
     ignore = layers < 0 ? -1 : openat(layers, IGNORE, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
@@ -392,24 +460,16 @@ int op_layer(struct op *o)
 
 int op_layers(struct op *o)
 {
-    int layers = open_dir(o->w->fd, LAYERS);
-    DIR *d = layers < 0 ? NULL : fdopendir(layers);
-    struct dirent *de;
+    struct rows rows;
 
-    while (d && (de = readdir(d))) {
-        struct op one = { .w = o->w, .temp = de->d_name };
-        cleanup(layer_done) struct layer l = { .dir = -1, .upper = -1 };
-        char state[16] = "";
-        struct stat st;
+    read_rows(o, &rows);
+    for (size_t i = 0; i < rows.n; i++) {
+        const struct row *row = &rows.v[i];
 
-        if (de->d_name[0] == '.' || layer_open(&one, &l) < 0 || layer_state(&l, state) < 0 ||
-            fstatat(l.dir, *state ? STATE : STAMP, &st, AT_SYMLINK_NOFOLLOW) < 0)
-            continue;
-        buf_addf(&o->text, "%s %lld %s", *state ? state : "new", (long long)(st.st_mtim.tv_sec * NS + st.st_mtim.tv_nsec),
-                 de->d_name);
+        buf_addf(&o->text, "%s %lld %s", *row->state ? row->state : "new", (long long)(row->since.tv_sec * NS + row->since.tv_nsec),
+                 row->name);
         buf_addc(&o->text, 0);
     }
-    if (d)
-        closedir(d);
+    free(rows.v);
     return 0;
 }

@@ -14,10 +14,14 @@
  *
  * The plan is on disk before the first step, and so is the direction, in the file `state`: keeping, kept, undoing, undone. What
  * is cut short is carried on before the next layer is made; what fails is put back. Taking a kept layer back is the same plan
- * the other way round, and undone it may be kept again. */
+ * the other way round, and undone it may be kept again.
+ *
+ * What layers hold of replaced files is limited: with more the eldest go, and cannot be taken back any more. */
 #pragma once
 
 #include "files/ops.h"
+
+#define LAYERS_BYTES_MAX ((int64_t)1 << 30)
 
 /* FILES_LAYER: makes the layer o->temp. */
 int op_layer(struct op *o);

@@ -6,7 +6,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-/* The plan on disk: a step a record that ends in a zero byte, and "end". */
+/* The plan on disk: how many bytes it replaces, then a step a record, each ended by a zero byte, and "end". */
 
 static int sync_file(int dir, const char *name, struct str text)
 {
@@ -46,7 +46,12 @@ static int read_file(int dir, const char *name, struct buf *out)
 static int save_plan(struct layer *l)
 {
     cleanup(buf_done) struct buf out = BUF_MAX((size_t)1 << 30);
+    int64_t bytes = 0;
 
+    for (size_t i = 0; i < l->plan.n; i++)
+        bytes += l->plan.v[i].kind == 'm' ? 0 : l->plan.v[i].old.size;
+    buf_addf(&out, "%lld", (long long)bytes);
+    buf_addc(&out, 0);
     for (size_t i = 0; i < l->plan.n; i++) {
         const struct step *s = &l->plan.v[i];
 
@@ -73,6 +78,15 @@ static bool read_known(const char **at, struct known *ret)
     return true;
 }
 
+int64_t layer_bytes(const struct layer *l)
+{
+    cleanup(closep) int fd = openat(l->dir, "plan", O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    char text[24] = "";
+    ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof(text) - 1);
+
+    return n > 0 ? MAX(strtoll(text, NULL, 10), 0LL) : 0;
+}
+
 static int load_plan(struct layer *l)
 {
     cleanup(buf_done) struct buf text = {0};
@@ -80,6 +94,8 @@ static int load_plan(struct layer *l)
     struct str rest = buf_str(&text);
     const char *each;
 
+    if (r == 0 && !wire_next(&rest))
+        return -EBADMSG;
     while (r == 0 && (each = wire_next(&rest))) {
         struct step s = { .kind = *each };
         const char *at = *each ? each + 1 : each;
@@ -379,7 +395,14 @@ int op_keep(struct op *o)
     r = have_plan(&l, state);
     if (r == 0 && !begun)
         r = check(&l, true);
-    return r < 0 ? r : change(&l, "keeping", "kept", "undone", true, begun);
+    if (r == 0)
+        r = change(&l, "keeping", "kept", "undone", true, begun);
+    if (r == 0 && !*state) {
+        pthread_mutex_lock(&o->w->shelf.lock);
+        o->w->shelf.bytes += layer_bytes(&l);
+        pthread_mutex_unlock(&o->w->shelf.lock);
+    }
+    return r;
 }
 
 int op_undo(struct op *o)

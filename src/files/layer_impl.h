@@ -51,6 +51,9 @@ void layer_done(struct layer *l);
 /* A removed name, in either of the forms that overlayfs has for it. */
 bool layer_hides(int dir, const char *name, const struct stat *st);
 
+/* Bytes that a layer holds of what it replaced, or will when it is kept: by its plan, 0 without one. */
+int64_t layer_bytes(const struct layer *l);
+
 /* Walks through the changes and makes the plan; says them for a reader where l->told is set. */
 int layer_walk(struct layer *l);
 

@@ -20,6 +20,11 @@ struct workspace {
     int fd;                             /* of it */
     bool boxed;                         /* nothing that guard.h is about may be written or, hidden in the box, be read */
     struct above above;                 /* what git leaves out, by rules that lie outside */
+    struct shelf {                      /* the layers there are, once the first one is wanted */
+        pthread_mutex_t lock;
+        bool known;
+        int64_t bytes;                  /* that they hold of what was replaced */
+    } shelf;
 };
 
 /* One question under way. */

@@ -225,7 +225,7 @@ static void confine(const char *root)
 
 int main(int argc, char **argv)
 {
-    static struct workspace w;
+    static struct workspace w = { .shelf.lock = PTHREAD_MUTEX_INITIALIZER };
     int parent = argc > FIXED ? atoi(argv[1]) : 0, spaces = argc - FIXED - 1;
     char id[WIRE_ID];
 

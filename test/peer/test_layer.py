@@ -347,3 +347,28 @@ def test_a_session_over_layers():
         out = place.rein("exec", "--mode", "open", "--layer", "keep", "--model", model, "go")
         check(out.returncode == 7 and b"needs mode auto" in out.stderr, out)
         check(place.rein("exec", "--layer", "ask", "--model", model, "go").returncode == 2)
+
+
+def test_what_layers_keep_is_limited():
+    """Above a gigabyte the eldest go; what is still there can be taken back. With an old session its layers go."""
+    need_live()
+    with Place(RELEASE) as place:
+        place.write("big", "")
+        os.truncate(place.path("big"), 700 << 20)
+        names = []
+        for command in ("echo 1 > big", "rm big; truncate -s 700M big", "echo 2 > big", "echo 3 > other", "echo 4 > other"):
+            _, report = box(place, command, "keep")
+            check(report["kept"], command, report)
+            names.append(report["layer"])
+            time.sleep(1.1)             # a layer's name is the second it was made in, and a process
+        left = sorted(n for n in os.listdir(place.path(".rein/layers")) if n[0] != ".")
+        check(left == sorted(names[1:]), left, names)
+        for _ in range(4):
+            check(place.rein("undo").returncode == 0)
+        check(place.read("big") == b"1\n" and not os.path.exists(place.path("other")) and place.rein("undo").returncode == 2)
+    with Place(RELEASE) as place:
+        place.write("a", "one\n")
+        check(place.rein("exec", "--mode", "auto", "--layer", "keep", "--model", script(place, call("bash", command="echo two > a"), "say done"), "go").returncode == 0)
+        out = place.rein("gc", "--older", "1", env={"LD_PRELOAD": os.path.join(os.path.dirname(os.path.dirname(RELEASE)), "build-test", "test", "crash.so"), "CRASH_DAYS": "3"})
+        check(out.returncode == 0 and b"what 1 commands changed cannot be taken back" in out.stdout and not os.path.exists(place.path(".rein")), out)
+        check(place.read("a") == b"two\n" and place.rein("undo").returncode == 2)
