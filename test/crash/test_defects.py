@@ -1,9 +1,11 @@
 """A guard is trusted once a planted defect has turned it red: what to change in a source file, and where it must show."""
+import atexit
 import glob
 import os
 import shutil
 import subprocess
 import tempfile
+import threading
 
 from crash import power, sweep
 from crash.scenarios import Violation
@@ -104,19 +106,36 @@ CHECKS = {
 }
 
 
+bases, BASES_LOCK = {}, threading.Lock()
+
+
+def base(tests):
+    """A copy of the sources that is built; what is planted into a copy of it takes one file and the links to build."""
+    with BASES_LOCK:
+        if tests not in bases:
+            top = tempfile.mkdtemp(prefix="rein-base-")
+            atexit.register(shutil.rmtree, top, True)
+            for part in ("src", "harness", "tools", "test", "bench", "meson.build", "meson_options.txt"):
+                source = os.path.join(TOP, part)
+                (shutil.copytree if os.path.isdir(source) else shutil.copy2)(source, os.path.join(top, part))
+            folder = os.path.join(top, "build")
+            for command in (["meson", "setup", folder, top, f"-Dtests={str(tests).lower()}", "-Doptimization=0"], ["ninja", "-C", folder]):
+                out = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+                check(out.returncode == 0, out.stdout.decode()[-2000:])
+            bases[tests] = top
+        return bases[tests]
+
+
 def build(top, path, old, new, tests):
-    for part in ("src", "harness", "tools", "test", "bench", "meson.build", "meson_options.txt"):
-        source = os.path.join(TOP, part)
-        (shutil.copytree if os.path.isdir(source) else shutil.copy)(source, os.path.join(top, part))
+    shutil.copytree(base(tests), top, dirs_exist_ok=True)
     with open(os.path.join(top, path), encoding="utf-8") as f:
         text = f.read()
     check(text.count(old) == 1, "the defect no longer fits", path)
     with open(os.path.join(top, path), "w", encoding="utf-8") as f:
         f.write(text.replace(old, new))
     folder = os.path.join(top, "build")
-    for command in (["meson", "setup", folder, top, f"-Dtests={str(tests).lower()}", "-Doptimization=0"], ["ninja", "-C", folder]):
-        out = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-        check(out.returncode == 0, out.stdout.decode()[-2000:])
+    out = subprocess.run(["ninja", "-C", folder], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    check(out.returncode == 0 and b"Compiling" in out.stdout, "the defect was not built in", out.stdout.decode()[-2000:])
     return folder
 
 
