@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#define TRIES 8         /* after the first, when the process that works on files ends over a question */
+
 static char *local_resolve(struct env *v, struct str path)
 {
     return path_resolve(local(v)->root, path);
@@ -24,9 +26,11 @@ static CO int ask_once(struct local *l, const struct files_ask *q, const char *w
 CO int local_ask(struct local *l, const struct files_ask *q, const char *why, struct buf *in, struct files_answer *ret,
                  struct err *e)
 {
-    int r = ask_once(l, q, why, in, ret, e);
+    int r;
 
-    return r == -EPIPE ? ask_once(l, q, why, in, ret, e) : r;
+    for (int tries = 0; (r = ask_once(l, q, why, in, ret, e)) == -EPIPE && tries < TRIES; tries++)
+        fiber_sleep(tries);
+    return r;
 }
 
 /* The path beneath the root, or -EXDEV in words when the path's text already leads out. Caller frees. */
@@ -100,25 +104,28 @@ static CO int tidy(struct local *l, const char *rel, const char *key, struct err
 static CO int change(struct local *l, const struct files_ask *q, const char *key, const struct hash *after, const char *why,
                      struct err *e)
 {
+    cleanup(freep) char *rel = str_dup(q->rel);
     cleanup(buf_done) struct buf in = {0};
     struct files_answer a;
-    struct env_stat st = {0};
-    struct hash now;
+    bool done = false;
     int r;
 
     fiber_shield();                     /* it has to be known whether it happened */
-    r = ask_once(l, q, why, &in, &a, e);
-    if (r == -EPIPE) {
-        r = local_look(&l->env, q->rel, &st, &now, e);
-        if (r == 0 && (after ? st.exists && hash_eq(&now, after) : !st.exists)) {
-            cleanup(freep) char *rel = str_dup(q->rel);
+    for (int tries = 0; (r = ask_once(l, q, why, &in, &a, e)) == -EPIPE && tries < TRIES && !done; tries++) {
+        struct env_stat st = {0};
+        struct hash now;
 
+        r = local_look(&l->env, q->rel, &st, &now, e);
+        done = r == 0 && (after ? st.exists && hash_eq(&now, after) : !st.exists);
+        if (done)
             r = tidy(l, rel, key, e);
-        } else if (r == 0) {
-            r = ask_once(l, q, why, &in, &a, e);
-        }
+        if (r < 0 || done)
+            break;
     }
     fiber_unshield();
+    if (r == -EPIPE)
+        return err_set(e, -EUCLEAN, "%s/%s: whether it was changed is not known, since the process that works on the workspace's "
+                       "files ended each time", l->root, rel);
     return r;
 }
 

@@ -142,8 +142,8 @@ def test_it_is_killed_over_and_over():
         p.communicate()
         check(p.returncode == 0, p.returncode)
         bad = [b for b in results(place) if b["outcome"] != "ok"]
-        # Two in a row are given up, in words.
-        check(all("process that works on the workspace's files" in b["text"] for b in bad), bad[:3])
+        # Nine in a row are given up, in words.
+        check(len(bad) < 5 and all("process that works on the workspace's files" in b["text"] for b in bad), bad[:3])
         made = place.read("a.txt").decode().count(".\n")
         told = sum(b["outcome"] == "ok" and b["tool"] == "edit" for b in results(place))
         check(killed > 10 and told <= made <= 200 and made - told <= sum(b["tool"] == "edit" for b in bad), killed, made, told, len(bad))
