@@ -194,21 +194,22 @@ static int put_meta(const struct layer *l, const struct step *s, bool forth)
     return futimens(fd, times) < 0 || fsync(fd) < 0 ? -errno : 0;
 }
 
-/* Does a step, or sees that it is done. */
-static int do_step(const struct layer *l, const struct step *s, bool forth, struct sides *sides)
+/* Does a step, or sees that it is done. What somebody else has put there is left alone: -ESTALE, or, on the way `back` from a step
+ * that failed, as good as done. */
+static int do_step(const struct layer *l, const struct step *s, bool forth, bool back, struct sides *sides)
 {
-    const struct known *in = forth ? &s->new : &s->old;         /* what belongs there afterwards */
+    const struct known *in = forth ? &s->new : &s->old, *out = forth ? &s->old : &s->new;   /* what comes there, what goes */
     const char *name;
     int r = open_sides(l, s->path, sides, &name);
-    bool comes = s->kind == 'x' || (s->kind == 'a') == forth;   /* something comes, or only goes */
+    bool comes = s->kind == 'x' || (s->kind == 'a') == forth, goes = s->kind == 'x' || !comes;
     struct stat st;
 
     if (r < 0)
         return r;
-    if (comes && is(sides->there, name, in))
+    if (comes ? is(sides->there, name, in) : is_missing(sides->there, name))
         return 0;
-    if (!comes && is_missing(sides->there, name))
-        return 0;
+    if (goes ? !is(sides->there, name, out) : !is_missing(sides->there, name))
+        return back ? 0 : -ESTALE;
     if (!comes && fstatat(sides->here, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && layer_hides(sides->here, name, &st) &&
         unlinkat(sides->here, name, 0) < 0)
         return -errno;
@@ -221,8 +222,8 @@ static int do_step(const struct layer *l, const struct step *s, bool forth, stru
     return r < 0 ? -errno : 0;
 }
 
-/* All of it, one way or the other, durable when it returns 0. */
-static int go(const struct layer *l, bool forth, const char **ret_path)
+/* All of it, one way or the other, durable when it returns 0. `back`: as do_step. */
+static int go(const struct layer *l, bool forth, bool back, const char **ret_path)
 {
     struct sides sides = { NULL, -1, -1 };
     int r = 0;
@@ -231,7 +232,7 @@ static int go(const struct layer *l, bool forth, const char **ret_path)
         const struct step *s = &l->plan.v[forth ? i : l->plan.n - 1 - i];
 
         *ret_path = s->path;
-        r = s->kind == 'm' ? 0 : do_step(l, s, forth, &sides);
+        r = s->kind == 'm' ? 0 : do_step(l, s, forth, back, &sides);
     }
     sides_done(&sides);
     /* Folders last, the innermost first: what is done in one changes its time. */
@@ -334,10 +335,10 @@ static int change(struct layer *l, const char *by, const char *to, const char *b
 
     if (r < 0)
         return layer_say(l->o, r, "the layer ", l->o->temp);
-    r = go(l, forth, &at);
+    r = go(l, forth, false, &at);
     if (r < 0) {
         const char *there;
-        int again = go(l, !forth, &there);
+        int again = go(l, !forth, true, &there);
 
         if (again == 0)
             again = sync_file(l->dir, STATE, str_of(back));

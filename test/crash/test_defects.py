@@ -10,6 +10,7 @@ import threading
 from crash import power, sweep
 from crash.scenarios import Violation
 from lib.rein import RELEASE, TOP, Skip, check
+from peer import test_layer as layer_tests
 from tool import test_worker as worker_tests
 
 FULL = False
@@ -81,6 +82,8 @@ DEFECTS.update({
                                                "if (r == 0 && (after ? !st.exists : !st.exists)) {", "worker", "edits"),
     "an earlier process not waited for": ("src/env/worker.c", "    if (r == 0 && w->session)\n", "    if (r == 0 && w->session && w->life > 9)\n",
                                           "waits", "edits"),
+    "a layer put in place before it is said": ("src/files/layer_apply.c", "    int r = begun ? 0 : sync_file(l->dir, STATE, str_of(by));",
+                                               "    int r = begun && !by;", "layers", "edits"),
     "a full disk not noticed": ("src/core/store.c", "        r = store_error(s, &e, \"an append\");\n",
                                 "        r = store_error(s, &e, \"an append\");\n        r = r == -ENOSPC ? 0 : r;\n", "errors", "edits"),
     "jobs outlive their session": ("src/core/turn.c", "    jobs_end(s);\n", "", "kill", "jobs"),
@@ -99,6 +102,7 @@ CHECKS = {
     "power after kills": lambda name, binary: power.blackouts_after_kills(name, 200, 4000, SEED, binary),
     "power after early kills": lambda name, binary: power.blackouts_after_kills(name, 50, 1000, SEED, binary, range(35, 60)),
     "worker": lambda name, binary: sweep.worker_sweep(name, None, SEED, binary),
+    "layers": lambda name, binary: layer_tests.killed(binary, None),
     "waits": lambda name, binary: worker_tests.waits(binary),
     "errors": lambda name, binary: sweep.error_sweep(name, 800, SEED, binary),
     # A play leaves out a sync where two runs differ by a call, which on a busy machine may be the one that matters.

@@ -14,7 +14,7 @@ ALWAYS = "secrets in results"
 DEFECTS = {
     "secrets in results": ("src/core/labels.c", "is_secret_file(l, b) || holds(l->secrets, text, 0))\n            note(ev->seq, what", "is_secret_file(l, b))\n            note(ev->seq, what",
                            "tool/three_do_not_meet"),
-    "what git is made to run": ("src/core/rules.c", "if (!rules_git_quiet(place->dirs[i], changes, why))", "if (i > 99 && !rules_git_quiet(place->dirs[i], changes, why))",
+    "what git is made to run": ("src/core/rules.c", "if (!rules_git_quiet(place->env, place->root, place->dirs[i], changes, why))", "if (i > 99 && !rules_git_quiet(place->env, place->root, place->dirs[i], changes, why))",
                                 "tool/rules_of_repositories"),
     "addresses": ("src/tool/web.c", "    return egress_address(host, addr);", "    return egress_address(host, addr) || addr;", "tool/hosts_of_the_list"),
     "another session's grants": ("src/core/grants.c", "(!g->session || strcmp(g->session, session) == 0)", "(!g->session || session)", "tool/words_that_last"),
@@ -22,6 +22,13 @@ DEFECTS = {
     "what a shell has kept": ("src/tool/bash.c", ".plain = c->plain, .dir", ".plain = false, .dir", "tool/plain_commands_take_nothing_over"),
     "links in place of files": ("src/core/policy.c", "(w->kind != GRANT_WRITE || is_itself(text))", "(w->kind != GRANT_WRITE || is_itself(text) || w)", "tool/words_that_last"),
     "what leaves in mode auto": ("src/core/policy.c", "    if (!w.n || w.unlisted) {", "    if (!w.n) {", "tool/hosts_of_the_list"),
+    "files that rein opens": ("src/core/rules_git.c", "    return l->env && path_beneath(l->root, real, &below);", "    return l->env && path_beneath(l->root, real, &below) && !real;",
+                              "tool/rein_opens_nothing_of_the_workspace"),
+    "what the box hides": ("src/files/ops.c", "    if (is_hidden(o, &st))\n", "    if (is_hidden(o, &st) && o->q->context)\n", "tool/what_the_box_hides"),
+    "what waits for a person": ("src/files/layer_apply.c", "        if (held.n)\n", "        if (held.n > 1 << 20)\n", "peer/what_is_protected_waits"),
+    "what somebody else changed": ("src/files/layer.c", "is_later(&old.st_ctim, &l->began))\n", "is_later(&old.st_ctim, &l->began) && depth > 999)\n",
+                                   "peer/someone_else_changes_it"),
+    "whose key it is": ("src/core/egress.c", "    h->key_env = str_dup(variable);\n", "    h->key_env = NULL;\n", "peer/keys_are_put_in"),
     "three that meet": ("src/core/policy.c", "    rule(ret, POLICY_ASK, \"%s\", met.msg);\n    return 1;", "    return 0;",
                         "peer/nothing_planted_comes_to_pass"),
 }

@@ -30,7 +30,8 @@ def lives(pid):
 
 
 WORK = [
-    "\n".join([call("read", path="a.txt"), call("grep", pattern="one"), call("glob", files="*"), call("outline", path="code.c")]),
+    "\n".join([call("read", path="a.txt"), call("grep", pattern="one"), call("glob", files="*"), call("outline", path="code.c"),
+               call("bash", command="git status")]),
     "\n".join([edit("one", "1"), call("write", path="new/deep/file.txt", content="x\n"),
                call("bash", command="git status; cat a.txt > copy; mkdir -p .claude; echo x > .claude/settings.json")]),
     "\n".join([call("bash", command="git log --oneline"), call("read", path="copy"), call("bash", command="cat a.txt")]), "say done"]
