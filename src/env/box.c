@@ -354,10 +354,14 @@ void boxing_profile(struct boxing *b, const char *root, struct buf *out)
     buf_add_str(out, buf_str(&b->base));
     profile_add(out, "then", "", "");
     if (b->layer) {
-        cleanup(freep) char *at = xasprintf(".rein/layers/%s", b->layer), *own = xasprintf("%s/.rein", root);
+        cleanup(freep) char *at = xasprintf(".rein/layers/%s", b->layer);
 
         profile_add(out, "layer", root, at);
-        profile_add(out, "hide", own, "");
+    }
+    if (b->tier == TIER_LIVE) {
+        cleanup(freep) char *own = xasprintf("%s/.rein", root), *layers = xasprintf("%s/layers", own);
+
+        profile_add(out, "hide", b->layer ? own : layers, "");
     }
     if (b->tier == TIER_LIVE && !b->read_only)
         keep_guarded(&b->guard, root, out);

@@ -261,7 +261,8 @@ static void read_dir(struct search *s, struct dir *d)
         const char *name = de->d_name;
         unsigned char type = de->d_type;
 
-        if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strcmp(name, ".git") == 0)
+        if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 || strcmp(name, ".git") == 0 ||
+            (strcmp(name, "layers") == 0 && strcmp(d->shown, ".rein/") == 0))
             continue;
         if (type == DT_UNKNOWN) {
             struct stat st;
