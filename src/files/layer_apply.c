@@ -368,15 +368,21 @@ static int have_plan(struct layer *l, const char *state)
     return r < 0 ? layer_say(l->o, r, "the plan of the layer ", l->o->temp) : 0;
 }
 
+static int open_with_state(struct op *o, struct layer *ret, char state[16])
+{
+    int r = layer_open(o, ret);
+
+    *state = 0;
+    return r < 0 ? r : layer_state(ret, state);
+}
+
 int op_keep(struct op *o)
 {
     cleanup(layer_done) struct layer l;
-    char state[16] = "";
-    int r = layer_open(o, &l);
+    char state[16];
+    int r = open_with_state(o, &l, state);
     bool begun;
 
-    if (r == 0)
-        r = layer_state(&l, state);
     if (r < 0)
         return r;
     if (o->q->expects && strcmp(state, "undone") != 0 && strcmp(state, "keeping") != 0)
@@ -409,12 +415,10 @@ int op_keep(struct op *o)
 int op_undo(struct op *o)
 {
     cleanup(layer_done) struct layer l;
-    char state[16] = "";
-    int r = layer_open(o, &l);
+    char state[16];
+    int r = open_with_state(o, &l, state);
     bool begun;
 
-    if (r == 0)
-        r = layer_state(&l, state);
     if (r < 0)
         return r;
     if (!*state || strcmp(state, "undone") == 0)
