@@ -146,8 +146,8 @@ static void generate_files(void)
         "madvise", "brk", "futex", "set_robust_list", "rseq", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack",
         "exit", "exit_group", "poll", "ppoll", "recvmsg", "recvfrom", "sendto", "sendmsg", "sched_getaffinity", "sched_yield",
         "getrandom", "clock_gettime", "clock_nanosleep", "gettid", "getpid", "getppid", "tgkill", "prlimit64", "sysinfo", "uname",
-        "syncfs", "fgetxattr", "flistxattr", "fremovexattr",
-        "utimensat", "getuid", "geteuid", "getgid", "getegid", "fstatfs", "restart_syscall",
+        "syncfs", "fgetxattr", "fsetxattr", "flistxattr",
+        "fremovexattr", "utimensat", "getuid", "geteuid", "getgid", "getegid", "fstatfs", "restart_syscall",
     };
     const struct scmp_arg_cmp thread = SCMP_CMP64(0, SCMP_CMP_MASKED_EQ, CLONE_THREAD | CLONE_VM, CLONE_THREAD | CLONE_VM);
     scmp_filter_ctx c = seccomp_init(SCMP_ACT_ERRNO(EPERM));

@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <limits.h>
 #include <stdio.h>
+#include <sys/statfs.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -343,6 +344,25 @@ int op_drop(struct op *o)
     return r < 0 ? layer_say(o, r, "the layer ", o->temp) : 0;
 }
 
+/* Whether this file system can carry the changes of an overlay: 0 or -EOPNOTSUPP. */
+static int can_carry(int upper)
+{
+    static const unsigned long cannot[] = { 0x794c7630 /* overlayfs */, 0x6969 /* NFS */, 0x65735546 /* FUSE */,
+                                            0x01021997 /* 9p */, 0xff534d42 /* CIFS */, 0xfe534d42 /* SMB */,
+                                            0xf15f /* ecryptfs */ };
+    struct statfs fs;
+    char value = 0;
+
+    if (fstatfs(upper, &fs) < 0)
+        return -errno;
+    for (size_t i = 0; i < ARRAY_SIZE(cannot); i++)
+        if ((unsigned long)fs.f_type == cannot[i])
+            return -EOPNOTSUPP;
+    if (fsetxattr(upper, "user.rein", "y", 1, 0) < 0 || fgetxattr(upper, "user.rein", &value, 1) != 1 || value != 'y')
+        return -EOPNOTSUPP;
+    return fremovexattr(upper, "user.rein") < 0 ? -errno : 0;
+}
+
 /* One of the layers there are. */
 struct row {
     char name[256];
@@ -451,7 +471,13 @@ int op_layer(struct op *o)
     dir = layers < 0 ? layers : mkdirat(layers, o->temp, 0700) < 0 ? -errno : open_dir(layers, o->temp);
     upper = dir < 0 ? dir : folder(dir, "u", 0700);
     work = upper < 0 ? upper : folder(dir, "w", 0700);
-    r = work < 0 ? work : look_like(upper, o->w->fd);
+    r = work < 0 ? work : can_carry(upper);
+    if (r == -EOPNOTSUPP) {
+        drop(o->w, o->temp);
+        return err_set(&o->e, r, "the file system of %.300s cannot carry one", o->w->root);
+    }
+    if (r == 0)
+        r = look_like(upper, o->w->fd);
     stamp = r < 0 ? r : openat(dir, STAMP, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     r = stamp < 0 ? (r < 0 ? r : -errno) : 0;
     futimens(o->w->fd, times);          /* that there is a layer is no change of the workspace */
