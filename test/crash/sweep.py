@@ -169,7 +169,11 @@ def failed_syncs(name, binary=RELEASE):
             log = os.path.join(place.top, "calls")
             out = place.rein(*args, env=Count(place, f"{n}:5", CRASH_LOG=log).env())
             with open(log, encoding="utf-8") as f:
-                now = [line.split() for line in f][int(n) - 1]
+                calls = [line.split() for line in f][:int(n)]
+            now = calls[-1]
+            before = [c[1] for c in calls[:-1] if c[-1].endswith("-wal")]
+            if now[-1].endswith("-wal") and before and not before[-1].startswith("pwrite"):
+                continue                # nothing was written since the last one: it is the checkpoint's, a call earlier this time
             if now[1] != what or ("/work" in path) != ("/work" in now[-1]):
                 continue                # two runs differ by a call now and then: it was another one this time
             events = [json.loads(line) for line in out.stdout.decode().splitlines()]
