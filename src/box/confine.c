@@ -1,4 +1,6 @@
 #include "box/confine.h"
+
+#include "box/across.h"
 #include "box/view.h"
 #include "filter.h"
 
@@ -32,7 +34,7 @@ extern char **environ;
 
 /* What init tells, one message each. */
 struct word {
-    enum { SAY_NOTHING, SAY_HERE, SAY_FAILED, SAY_PROGRAM, SAY_RUNS, SAY_LIMIT, SAY_ENDED } what;
+    enum { SAY_NOTHING, SAY_HERE, SAY_FAILED, SAY_PROGRAM, SAY_RUNS, SAY_LIMIT, SAY_ACROSS, SAY_ENDED } what;
     int value, killed;                  /* errno, limit or status */
     char about[200];
 };
@@ -100,6 +102,7 @@ struct start {
     int talk, go, tell;                 /* of a live box; tell: the other end of `go`, which is the caller's */
     const int *held;                    /* namespaces that it enters; NULL: it makes its own */
     bool hold;                          /* there is no program: it only holds them */
+    int watch;                          /* gets the listener of across.h; -1: nobody is watched */
 };
 
 /* Runs the program in a session of its own; the caller waits until it has been replaced. `bare`: it locks itself down. 0 or an
@@ -125,6 +128,8 @@ static int run(const struct start *s, bool bare, pid_t *ret, const char **ret_wh
         } else if (bare && !lock_down(s->profile, false, ret_what)) {
             error = errno ? errno : ENOTSUP;
         } else {
+            if (s->watch >= 0)
+                across_watch(s->watch);
             *ret_what = NULL;
             execve(s->argv[0], s->argv, environ);
             error = errno;
@@ -237,19 +242,25 @@ static enum limit exceeded(const struct profile *p)
 }
 
 /* Until the program has ended, which sets its status, or is to: a limit is exceeded, or the caller says so, or is gone. */
-static void wait_for_end(const struct start *s, pid_t program, int chld, int *status)
+static void wait_for_end(const struct start *s, pid_t program, int chld, struct across *a, int *status)
 {
     int64_t next = now_ms() + LOOK_MS;
-    bool more = false;
+    bool more = false, across = false;
 
     for (;;) {
-        struct pollfd on[2] = { { chld, POLLIN, 0 }, { s->talk, POLLIN, 0 } };
+        struct pollfd on[3] = { { chld, POLLIN, 0 }, { s->talk, POLLIN, 0 }, { a->listener, POLLIN, 0 } };
         struct signalfd_siginfo si;
         int64_t left = next - now_ms();
         pid_t dead;
         int st;
 
-        poll(on, 2, left < 0 || more ? 0 : (int)left);
+        poll(on, 3, left < 0 || more ? 0 : (int)left);
+        if (on[2].revents & POLLIN && across_hear(a) && !across) {
+            across = true;
+            say(s->talk, SAY_ACROSS, 0, 0, NULL);
+        } else if (on[2].revents && !(on[2].revents & POLLIN)) {
+            a->listener = -1;
+        }
         if (now_ms() >= next) {
             enum limit limit = exceeded(s->profile);
 
@@ -299,14 +310,14 @@ static int end_all(pid_t program, int *status)
 }
 
 /* Builds the box around this process. */
-static bool move_in(const struct start *s, const char **ret_what)
+static bool move_in(const struct start *s, int *ret_lower, const char **ret_what)
 {
     const struct profile *p = s->profile;
 
     *ret_what = "the loopback interface";
     if (!s->held && !p->host_net && !loopback_up())
         return false;
-    if (s->held ? !view_finish(p, ret_what) : !view_build(p, ret_what))
+    if (s->held ? !view_finish(p, ret_lower, ret_what) : !view_build(p, ret_lower, ret_what))
         return false;
     return s->hold || lock_down(p, true, ret_what);
 }
@@ -330,12 +341,22 @@ static void keep_only(const struct start *s)
     }
 }
 
-static void init(const struct start *s) __attribute__((noreturn));
+static void init(struct start *s) __attribute__((noreturn));
 
-static void init(const struct start *s)
+/* Where the layer is mounted. */
+static const char *layer_root(const struct profile *p)
+{
+    for (size_t i = 0; i < p->n; i++)
+        if (strcmp(p->v[i].verb, "layer") == 0)
+            return p->v[i].a;
+    return "";
+}
+
+static void init(struct start *s)
 {
     const char *what = NULL;
-    int chld, status = 0, error;
+    struct across across = { -1, -1, layer_root(s->profile) };
+    int chld, status = 0, error, pair[2] = { -1, -1 };
     sigset_t mask;
     pid_t program;
     char word;
@@ -355,7 +376,7 @@ static void init(const struct start *s)
     sigprocmask(SIG_SETMASK, &mask, NULL);
     keep_only(s);
     chld = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (chld < 0 || !move_in(s, &what)) {
+    if (chld < 0 || !move_in(s, &across.lower, &what)) {
         say(s->talk, SAY_FAILED, errno ? errno : EINVAL, 0, what ? what : "a signal descriptor");
         _exit(STATUS_BOX_FAILED);
     }
@@ -365,18 +386,25 @@ static void init(const struct start *s)
             ;
         _exit(0);
     }
+    if (across.lower >= 0 && socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, pair) == 0)
+        s->watch = pair[1];
     error = run(s, false, &program, &what);
     if (error) {
         say(s->talk, SAY_FAILED, error, 0, what);
         _exit(STATUS_BOX_FAILED);
     }
     say(s->talk, SAY_RUNS, 0, 0, NULL);
+    if (pair[0] >= 0) {
+        across.listener = across_take(pair[0]);
+        close(pair[0]);
+        close(pair[1]);
+    }
     close(s->out);
     if (s->in >= 0)
         close(s->in);
     for (int fd = 0; fd <= 2; fd++)
         close(fd);                      /* whoever reads what the caller writes does not wait for this process */
-    wait_for_end(s, program, chld, &status);
+    wait_for_end(s, program, chld, &across, &status);
     error = end_all(program, &status);
     say(s->talk, SAY_ENDED, status, error, NULL);
     _exit(0);
@@ -481,7 +509,7 @@ const char *const box_namespaces[BOX_NAMESPACES] = { "user", "net", "ipc", "uts"
 
 /* Clones init in namespaces that are there already, by way of a process that enters them; it becomes the caller's child when
  * that one is gone, since the caller is the reaper. */
-static pid_t enter(const struct start *s)
+static pid_t enter(struct start *s)
 {
     pid_t way = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
 
@@ -550,7 +578,7 @@ static int start_live(struct box *b, struct start *s, const char **ret_what)
 
 int box_hold(struct box *b, const struct profile *p, const char **ret_what)
 {
-    struct start s = { .profile = p, .in = -1, .hold = true };
+    struct start s = { .profile = p, .in = -1, .hold = true, .watch = -1 };
 
     *b = (struct box){ .talk = -1, .cgroup = { -1, -1, "" } };
     return start_live(b, &s, ret_what);
@@ -559,7 +587,8 @@ int box_hold(struct box *b, const struct profile *p, const char **ret_what)
 int box_start(struct box *b, const struct profile *p, const int *held, char **argv, int in, int out, bool tty,
               const char **ret_what)
 {
-    struct start s = { .profile = p, .held = held, .argv = argv, .in = in, .out = out, .tty = tty, .talk = -1 };
+    struct start s = { .profile = p, .held = held, .argv = argv, .in = in, .out = out, .tty = tty, .talk = -1,
+                       .watch = -1 };
 
     *b = (struct box){ .talk = -1, .cgroup = { -1, -1, "" } };
     *ret_what = NULL;
@@ -582,6 +611,8 @@ struct box_said box_listen(struct box *b)
         return said;
     if (w.what == SAY_LIMIT)
         said = (struct box_said){ .word = BOX_LIMIT, .limit = (enum limit)w.value };
+    else if (w.what == SAY_ACROSS)
+        said = (struct box_said){ .word = BOX_ACROSS };
     else if (w.what == SAY_ENDED)
         said = (struct box_said){ .word = BOX_ENDED, .status = w.value, .killed = w.killed };
     return said;

@@ -19,6 +19,7 @@ struct box {
 enum box_word {
     BOX_QUIET,                          /* nothing was said */
     BOX_LIMIT,                          /* a limit was exceeded, and the program ended for it */
+    BOX_ACROSS,                         /* it met what an overlay cannot do (across.h) */
     BOX_ENDED,                          /* the program has, and nothing of it is left */
 };
 

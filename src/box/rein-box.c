@@ -36,6 +36,7 @@
  *   running pid=N started=TICKS                                                 the program; ticks since boot, as in /proc/PID/stat
  *   failed ERRNO                                                                it could not be run: nothing happened
  *   unboxed ERRNO WHAT                                                          its box could not be built: nothing happened
+ *   across                                                                      it met what a layer cannot do (across.h)
  *   ended REASON exit=N signal=N total=BYTES head=BYTES tail=BYTES killed=N ms=N
  *
  * REASON: exit, timeout, cancel (rein asked), orphan (rein is gone), memory, processes, disk (that limit was exceeded). */
@@ -411,6 +412,8 @@ static void hear_box(struct run *r)
     while ((said = box_listen(&r->box)).word != BOX_QUIET)
         if (said.word == BOX_LIMIT) {
             r->exceeded = names[said.limit];
+        } else if (said.word == BOX_ACROSS) {
+            report(r->opt.spool, "across\n");
         } else {
             r->told = true;
             r->status = said.status;

@@ -21,6 +21,7 @@ struct view {
     int host, root;                     /* O_PATH: the host's root, the new one */
     int no_file, no_dir;                /* what stands where something is hidden */
     uint64_t processes;
+    int *lower;                         /* below the layer */
 };
 
 static int open_at(int root, const char *path, int flags, uint64_t resolve)
@@ -223,12 +224,13 @@ static bool make_proc(const struct view *v)
 }
 
 /* An overlay over something of the new root's. Paths are relative: what stands in a name means nothing to the mount's options. */
-static bool make_layer(const char *path, const char *layer)
+static bool make_layer(const struct view *v, const char *path, const char *layer)
 {
     char options[512];
     int n = snprintf(options, sizeof(options), "lowerdir=.,upperdir=%s/u,workdir=%s/w,userxattr,volatile", layer, layer);
 
     return strpbrk(layer, ",:\\") == NULL && n > 0 && (size_t)n < sizeof(options) && chdir(path) == 0 &&
+           (*v->lower = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC)) >= 0 &&
            mount("overlay", ".", "overlay", MS_NOSUID | MS_NODEV, options) == 0;
 }
 
@@ -264,7 +266,7 @@ static bool carry_out(const struct view *v, const struct record *r)
     if (strcmp(r->verb, "dir") == 0)
         return make_dir(v, r->a);
     if (strcmp(r->verb, "layer") == 0)
-        return make_layer(r->a, r->b);
+        return make_layer(v, r->a, r->b);
     if (strcmp(r->verb, "tmpfs") == 0)
         return make_tmpfs(v, r->a, r->b);
     if (strcmp(r->verb, "dev") == 0)
@@ -322,11 +324,12 @@ static void close_root(const struct view *v)
     close(v->no_dir);
 }
 
-bool view_build(const struct profile *p, const char **ret_what)
+bool view_build(const struct profile *p, int *ret_lower, const char **ret_what)
 {
     struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY };
-    struct view v = { .processes = p->limit[LIMIT_PROCESSES] };
+    struct view v = { .processes = p->limit[LIMIT_PROCESSES], .lower = ret_lower };
 
+    *ret_lower = -1;
     *ret_what = "a new root";
     if (!turn(&v) || !open_root(&v) || !carry_out_from(&v, p, 0, ret_what))
         return false;
@@ -339,11 +342,12 @@ bool view_build(const struct profile *p, const char **ret_what)
     return true;
 }
 
-bool view_finish(const struct profile *p, const char **ret_what)
+bool view_finish(const struct profile *p, int *ret_lower, const char **ret_what)
 {
-    struct view v = { .host = -1, .processes = p->limit[LIMIT_PROCESSES] };
+    struct view v = { .host = -1, .processes = p->limit[LIMIT_PROCESSES], .lower = ret_lower };
     size_t first = 0;
 
+    *ret_lower = -1;
     while (first < p->n && strcmp(p->v[first].verb, "then") != 0)
         first++;
     *ret_what = "the root";

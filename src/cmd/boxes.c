@@ -95,7 +95,7 @@ static bool lets_commands_out(const struct egress *g)
 
 void agent_way_out(struct agent *a, struct boxing *box, proxy_decided *decide)
 {
-    a->proxy = (struct proxy){ .list = &a->egress, .decided = decide, .arg = a };
+    a->proxy = (struct proxy){ .list = &a->egress, .decided = decide, .arg = a, .let_out = &box->let_out };
     box->proxied = box->tier == TIER_LIVE && lets_commands_out(&a->egress);
     box->list = &a->egress;
     box->listening = listening;
@@ -104,6 +104,7 @@ void agent_way_out(struct agent *a, struct boxing *box, proxy_decided *decide)
 
 CO int agent_box(struct agent *a)
 {
+    const char *layer = a->in->opt.layer;
     struct boxing *box;
     struct err e = {0};
 
@@ -111,14 +112,15 @@ CO int agent_box(struct agent *a)
     if (policy_boxes(a->set.mode ? a->set.mode : a->session->view.mode) != (a->tier != TIER_NONE))
         return fail(STATUS_PROTECTION, "the mode at that point is another than the session's last one: say it with --mode");
     env_session(a->env, a->session->log.row.id);
-    if (a->in->opt.layer && strcmp(a->in->opt.layer, "keep") != 0)
-        return fail(STATUS_USAGE, "a session takes --layer keep");
-    if (a->in->opt.layer && a->tier == TIER_NONE)
-        return fail(STATUS_PROTECTION, "--layer needs mode auto: only there commands have a box that can lay one");
+    if (layer && strcmp(layer, "keep") != 0 && strcmp(layer, "off") != 0)
+        return fail(STATUS_USAGE, "a session takes --layer keep or --layer off");
+    if (layer && strcmp(layer, "keep") == 0 && a->tier == TIER_NONE)
+        return fail(STATUS_PROTECTION, "--layer keep needs mode auto: only there commands have a box that can lay one");
     if (a->tier == TIER_NONE)
         return 0;
     box = xcalloc(1, sizeof(*box));
-    *box = (struct boxing){ .tier = a->tier, .limits = BOX_LIMITS, .layers = a->in->opt.layer != NULL };
+    *box = (struct boxing){ .tier = a->tier, .limits = BOX_LIMITS,
+                            .layers = !layer || strcmp(layer, "keep") == 0 };
     box->scratch = xasprintf("%s/box/%s", a->home, a->session->log.row.id);
     agent_way_out(a, box, decided);
     env_box(a->env, box);

@@ -70,6 +70,7 @@ struct env_command {
     const char *command;    /* for sh -c */
     bool job;               /* goes on when rein ends, for another rein to take up; read with env_job, not env_run */
     bool stay;              /* a job: also when nobody takes it up */
+    bool in_place;          /* never over a layer: an earlier try of it needed what no layer can do */
     bool tty;               /* it has a terminal of its own */
     bool plain;             /* its words mean what they say: no variables are taken over, PATH has nothing of the workspace,
                                git runs neither hooks nor monitors */
@@ -106,6 +107,8 @@ struct env_outcome {
     int64_t nchanged;       /* lines */
     char *layer_said;       /* what else became of the layer, a sentence; owned; NULL: nothing */
     bool held;              /* what it changed was not put in place */
+    bool across;            /* it met what the file system of a layer cannot do, and may have failed for it */
+    bool again;             /* and nothing that it did is left: it can be run in place. Why: layer_said */
     bool gone;              /* it was running when its rein was stopped; all that it changed lay in a layer and is gone */
     int64_t ms;
 };

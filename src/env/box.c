@@ -333,16 +333,16 @@ bool boxing_hold_back(const struct boxing *b, int root, const char *path, const 
     return renameat(root, path, AT_FDCWD, to) == 0;
 }
 
-static void keep_guarded(const struct guard *g, const char *root, struct buf *out)
+static void keep_guarded(const struct guard *g, const char *root, bool masks, struct buf *out)
 {
     for (size_t i = 0; i < g->n; i++) {
         cleanup(freep) char *path = xasprintf("%s%s%s", root, *g->v[i].path ? "/" : "", g->v[i].path);
 
-        if (g->v[i].kind == KIND_GIT && *g->v[i].path)
-            profile_add(out, "pin", path, "");
-        else if (g->v[i].kind == KIND_SECRET)
+        if (g->v[i].kind == KIND_SECRET)
             profile_add(out, "hide", path, "");
-        else if (g->v[i].kind != KIND_LINK && g->v[i].kind != KIND_GIT)
+        else if (masks && g->v[i].kind == KIND_GIT && *g->v[i].path)
+            profile_add(out, "pin", path, "");
+        else if (masks && g->v[i].kind != KIND_LINK && g->v[i].kind != KIND_GIT)
             profile_add(out, "keep", path, "");
     }
 }
@@ -364,7 +364,7 @@ void boxing_profile(struct boxing *b, const char *root, struct buf *out)
         profile_add(out, "hide", b->layer ? own : layers, "");
     }
     if (b->tier == TIER_LIVE && !b->read_only)
-        keep_guarded(&b->guard, root, out);
+        keep_guarded(&b->guard, root, b->masks || !b->layer, out);
     profile_add(out, "cd", root, "");
 }
 

@@ -37,10 +37,12 @@ struct boxing {
     char *scratch;              /* a folder for what the session's commands keep at home and in /tmp */
     bool layers;                /* each command gets a layer of the workspace (files/layer.h) */
     char *layer;                /* that of the profile which is made next; NULL: it changes the workspace in place */
+    bool masks;                 /* and what is protected is read-only for it; where there is a layer, its keeper sees to that */
     struct guard guard;         /* what of the workspace the last command had to leave as it was */
     bool guarded;               /* that is known */
     bool proxied;               /* its commands have a way out (proxy.h); what they find it by is told them */
     const struct egress *list;  /* and where to */
+    int64_t let_out;            /* connections that were made there for them */
     void (*listening)(void *arg, int fd);   /* is given the socket of that, once there is one, to keep */
     void *listening_arg;
     int *held;                  /* namespaces that commands enter: BOX_HELD descriptors; NULL: not yet */

@@ -137,6 +137,7 @@ int spool_read(int fd, const char *key, struct spool_report *ret)
     o->started = strstr(text, "\nstarted\n");
     read_process(text, "box", &ret->box, &ret->box_started);
     read_process(text, "\nrunning", &o->pid, &o->pid_started);
+    o->across = strstr(text, "\nacross\n");
     line = strstr(text, "\nunboxed ");
     if (line && sscanf(line, "\nunboxed %d %199[^\n]", &ret->box_error, ret->box_what) >= 1) {
         o->started = false;
@@ -258,6 +259,7 @@ static int box_profile(struct local *l, const char *layer, struct err *e)
     if (l->box->layers) {               /* commands may be made ready side by side */
         free(l->box->layer);
         l->box->layer = layer ? xstrdup(layer) : NULL;
+        l->box->masks = l->jobs;        /* jobs work in place, and what is masked for them must not be exchanged below the mask */
     }
     boxing_profile(l->box, l->root, &profile);
     fd = boxing_file(&profile);
@@ -303,12 +305,28 @@ static CO void begin_layer(struct local *l, struct env_ready *ready)
                                     e.msg);
 }
 
+/* Whether the command has to be run again without a layer, and can be: nothing of it reached another machine. The layer stays until
+ * its report is another one's, or a crash between would leave a command that has ended and changed nothing. */
+static bool is_for_again(const struct local *l, const struct env_ready *ready, int r, const struct err *e, struct env_outcome *o)
+{
+    bool failed = o->across && o->end == ENV_EXIT && o->exit_status != 0;
+
+    o->again = (failed || r == -EMLINK || r == -ENOTSUP) && l->box->let_out == ready->let_out;
+    if (o->again)
+        o->layer_said = xstrdup(failed && r == 0 ? "it renamed a folder or linked a file, which a layer cannot do" : e->msg);
+    return o->again;
+}
+
 /* The command is gone: what it changed is put in place, unless it is not wanted or may not be. */
-static CO void end_layer(struct local *l, const char *layer, bool wanted, struct env_outcome *o)
+static CO void end_layer(struct local *l, const struct env_ready *ready, bool wanted, struct env_outcome *o)
 {
     cleanup(buf_done) struct buf text = {0};
+    const char *layer = ready->layer;
     struct err e = {0};
     int r = layer_changes(&l->env, layer, &text, &o->nchanged, &e);
+
+    if (wanted && is_for_again(l, ready, r, &e, o))
+        return;
 
     if (r == 0 && wanted && o->nchanged) {
         enum layer_state state;
@@ -381,8 +399,11 @@ CO int local_ready(struct env *v, const struct env_command *c, struct env_ready 
     }
     if (l->box) {
         r = boxing_hold(l->box, l->root, e);
-        if (r == 0 && l->box->layers && !c->job)
+        if (r == 0 && c->in_place)
+            r = layer_drop(&l->env, c->key, e);         /* the earlier try's */
+        else if (r == 0 && l->box->layers && !c->job)
             begin_layer(l, ready);
+        ready->let_out = l->box->let_out;
         if (r == 0)
             r = look_at_workspace(l, e);
         profile = r < 0 ? r : box_profile(l, ready->layer, e);
@@ -557,11 +578,11 @@ CO int local_run(struct env_ready *ready, struct env_outcome *o, struct err *e)
     }
     lost = spool_read(ready->spool, ready->key, &rep);
     *o = rep.outcome;
+    o->layer_said = TAKE(ready->no_layer);
     if (ready->layer)
-        end_layer(ready->local, ready->layer, o->ended && r != -ECANCELED, o);
-    else if (ready->no_layer)
-        o->layer_said = TAKE(ready->no_layer);
-    local_check_box(ready->local, ready->key, o);
+        end_layer(ready->local, ready, o->ended && r != -ECANCELED, o);
+    else
+        local_check_box(ready->local, ready->key, o);
     if (r == -ECANCELED)
         return r;
     if (lost < 0 || (!o->ended && o->started)) {
@@ -590,6 +611,8 @@ static CO int settle_layer(struct local *l, const char *key, struct env_outcome 
     enum layer_state state;
     int r = layer_look(&l->env, key, &state, e);
 
+    if (r == 0 && state == LAYER_NONE)
+        local_check_box(l, key, o);     /* it changed the workspace in place */
     if (r < 0 || state == LAYER_NONE)
         return r;
     if (state != LAYER_NEW)
@@ -623,7 +646,6 @@ CO int local_settle(struct env *v, const char *key, struct env_outcome *o, struc
         r = settle_layer(l, key, o, e);
     if (r == -ECANCELED)
         return r;
-    local_check_box(l, key, o);
     if (r == 0 && o->ended)
         o->synced = sync_workspace(l);
     else if (r == 0)

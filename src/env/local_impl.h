@@ -28,6 +28,7 @@ struct env_ready {
     struct proc *proc;
     int spool, link;
     bool tty;
+    int64_t let_out;                    /* of the box, before it ran */
     char *layer, *no_layer;             /* the command's; NULL: none, and why if there should be one */
     char *key, *shell;                  /* shell: where directory and variables are left, or NULL */
     int64_t keep_above;

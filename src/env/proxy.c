@@ -271,6 +271,8 @@ static CO int reach(struct connection *c, const struct wish *w, struct far *ret,
     }
     r = p->decided(p->arg, w->host, w->port, NULL, &e);
     asked = r == 0;
+    if (asked && p->let_out)
+        ++*p->let_out;
     if (r == 0 && d.entry->key_env && !w->tunnel) {
         *ret_port = w->port == 80 ? 443 : w->port;
         r = egress_key(d.entry, ret_key, &e);

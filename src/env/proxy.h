@@ -21,6 +21,7 @@ struct proxy {
     const struct egress *list;
     proxy_decided *decided;
     void *arg;
+    int64_t *let_out;               /* counts the connections that were let out, or NULL */
 };
 
 /* Serves until it is cancelled: a fiber. Takes a struct proxy, which has to live as long. */

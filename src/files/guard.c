@@ -25,24 +25,32 @@ static const char *const at_top[] = {
 #undef TOP
 };
 
-/* Whether the path ends in that name: as a whole, or behind a slash. Case counts for nothing: not every file system knows it. */
-static bool ends_in(const char *path, const char *name, bool top)
+/* Where in the path that name is: the whole of it, or what stands behind a slash; NULL when it does not end so. Case counts for
+ * nothing: not every file system knows it. */
+static const char *ends_in(const char *path, const char *name, bool top)
 {
     size_t n = strlen(name), len = strlen(path);
+    bool is;
 
     n -= name[n - 1] == '/';
-    return len >= n && strncasecmp(path + len - n, name, n) == 0 && (len == n || (!top && path[len - n - 1] == '/'));
+    is = len >= n && strncasecmp(path + len - n, name, n) == 0 && (len == n || (!top && path[len - n - 1] == '/'));
+    return is ? path + len - n : NULL;
+}
+
+const char *guard_name(const char *rel)
+{
+    const char *at = NULL;
+
+    for (size_t i = 0; i < ARRAY_SIZE(anywhere) && !at; i++)
+        at = ends_in(rel, anywhere[i], false);
+    for (size_t i = 0; i < ARRAY_SIZE(at_top) && !at; i++)
+        at = ends_in(rel, at_top[i], true);
+    return at;
 }
 
 static bool is_named(const char *rel)
 {
-    for (size_t i = 0; i < ARRAY_SIZE(anywhere); i++)
-        if (ends_in(rel, anywhere[i], false))
-            return true;
-    for (size_t i = 0; i < ARRAY_SIZE(at_top); i++)
-        if (ends_in(rel, at_top[i], true))
-            return true;
-    return false;
+    return guard_name(rel) != NULL;
 }
 
 bool guard_covers(const char *rel)
@@ -66,7 +74,7 @@ bool guard_covers(const char *rel)
 static void add(struct guard *g, const char *rel, const struct stat *st, char kind)
 {
     GROW(g->v, g->n, g->cap);
-    g->v[g->n++] = (struct guarded){ xstrdup(rel), st->st_dev, st->st_ino, S_ISLNK(st->st_mode) ? KIND_LINK : kind };
+    g->v[g->n++] = (struct guarded){ xstrdup(rel), st->st_dev, st->st_ino, S_ISLNK(st->st_mode) ? KIND_LINK : kind, false };
 }
 
 /* Files that have more than one name. */
@@ -91,14 +99,20 @@ static bool has(int dir, const char *name)
     return fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-static void scan(struct scan *s, int dir, const char *rel, int depth);
+static void scan(struct scan *s, int dir, int below, const char *rel, int depth);
 
-static void scan_below(struct scan *s, int dir, const char *path, const char *name, int depth)
+static int open_folder(int dir, const char *name)
 {
-    int fd = depth < DEPTH_MAX ? openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC) : -1;
+    return openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+}
+
+static void scan_folder(struct scan *s, int dir, int below, const char *path, const char *name, int depth)
+{
+    int fd = depth < DEPTH_MAX ? open_folder(dir, name) : -1;
+    cleanup(closep) int under = fd < 0 || below < 0 ? -1 : open_folder(below, name);
 
     if (fd >= 0)
-        scan(s, fd, path, depth + 1);
+        scan(s, fd, under, path, depth + 1);
 }
 
 static char git_kind(const char *name)
@@ -113,7 +127,8 @@ static bool may_be_named(const char *base, const char *name)
     return name[0] == '.' || base[0] == '.' || (name[0] | 32) == 'o';
 }
 
-static void scan_entry(struct scan *s, int dir, const char *rel, const char *base, const struct dirent *de, bool git, int depth)
+static void scan_entry(struct scan *s, int dir, int below, const char *rel, const char *base, const struct dirent *de, bool git,
+                       int depth)
 {
     const char *name = de->d_name;
     bool may_be = may_be_named(base, name), own = git && git_kind(name);
@@ -124,7 +139,7 @@ static void scan_entry(struct scan *s, int dir, const char *rel, const char *bas
         return;
     path = xasprintf("%s%s%s", rel, *rel ? "/" : "", name);
     if (de->d_type == DT_DIR && !own && !(may_be && is_named(path))) {
-        scan_below(s, dir, path, name, depth);
+        scan_folder(s, dir, below, path, name, depth);
         return;
     }
     if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
@@ -134,30 +149,57 @@ static void scan_entry(struct scan *s, int dir, const char *rel, const char *bas
     } else if ((may_be && is_named(path)) || (!S_ISDIR(st.st_mode) && strcasecmp(name, ".git") == 0)) {
         add(s->guard, path, &st, S_ISDIR(st.st_mode) ? KIND_FOLDER : KIND_FILE);
     } else if (S_ISDIR(st.st_mode)) {
-        scan_below(s, dir, path, name, depth);
+        scan_folder(s, dir, below, path, name, depth);
     } else if (s->links && S_ISREG(st.st_mode) && st.st_nlink > 1) {
         GROW(s->shared, s->n, s->cap);
         s->shared[s->n++] = (struct shared){ TAKE(path), st.st_dev, st.st_ino, (unsigned)st.st_nlink, guard_may_hide(&st) };
     }
 }
 
-/* Closes the directory. A git directory is one by what is in it, whatever it is called; what git would not put there is looked
- * at as anywhere else. */
-static void scan(struct scan *s, int dir, const char *rel, int depth)
+/* A git directory is one by what is in it, whatever it is called. */
+static bool holds_git(int dir, int below)
+{
+    static const char *const pairs[][2] = { { "objects", "refs" }, { "HEAD", "commondir" } };
+
+    for (size_t i = 0; i < ARRAY_SIZE(pairs); i++)
+        if ((has(dir, pairs[i][0]) || has(below, pairs[i][0])) && (has(dir, pairs[i][1]) || has(below, pairs[i][1])))
+            return true;
+    return false;
+}
+
+/* What lies under a layer and meant nothing as long as its folder was no repository. */
+static void add_below(struct scan *s, int dir, int below, const char *rel)
+{
+    static const char *const names[] = { "config", "config.worktree", "hooks" };
+    struct stat st;
+
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+        if (!has(dir, names[i]) && fstatat(below, names[i], &st, AT_SYMLINK_NOFOLLOW) == 0) {
+            cleanup(freep) char *path = xasprintf("%s%s%s", rel, *rel ? "/" : "", names[i]);
+
+            add(s->guard, path, &st, git_kind(names[i]));
+            s->guard->v[s->guard->n - 1].below = true;
+        }
+}
+
+/* Closes the directory. What git would not put into its own is looked at as anywhere else. */
+static void scan(struct scan *s, int dir, int below, const char *rel, int depth)
 {
     const char *base = strrchr(rel, '/') ? strrchr(rel, '/') + 1 : rel;
     bool named = strcasecmp(base, ".git") == 0 || strstr(rel, ".git/modules/");
-    bool git = named || (has(dir, "objects") && has(dir, "refs")) || (has(dir, "HEAD") && has(dir, "commondir"));
+    bool git = named || holds_git(dir, below);
     struct dirent *de;
     struct stat st;
     DIR *d;
 
     if (git && fstat(dir, &st) == 0)
         add(s->guard, rel, &st, KIND_GIT);
+    if (git && !named && below >= 0 && !holds_git(below, -1))
+        add_below(s, dir, below, rel);
     d = fdopendir(dir);
     while (d && (de = readdir(d))) {
         if (strcmp(de->d_name, ".") != 0 && strcmp(de->d_name, "..") != 0 && !(named && strcmp(de->d_name, "objects") == 0))
-            scan_entry(s, dir, rel, base, de, git, depth);
+            scan_entry(s, dir, below, rel, base, de, git, depth);
     }
     if (d)
         closedir(d);
@@ -209,14 +251,14 @@ static void note_shared(struct scan *s)
     free(s->shared);
 }
 
-void guard_scan(int root, const struct guard *before, struct guard *ret)
+void guard_scan(int root, int below, const struct guard *before, struct guard *ret)
 {
     int dir = openat(root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     struct scan s = { .guard = ret, .links = !before };
 
     *ret = (struct guard){0};
     if (dir >= 0)
-        scan(&s, dir, "", 0);
+        scan(&s, dir, below, "", 0);
     note_shared(&s);
     for (size_t i = 0; before && i < before->n; i++)
         if (before->v[i].kind == KIND_SHARED || before->v[i].kind == KIND_SECRET) {
@@ -287,7 +329,7 @@ bool guard_read(struct str text, struct guard *ret)
         if (!end || sscanf(text.p, "%c %llu %llu%n", &kind, &dev, &ino, &at) != 3 || text.p[at] != ' ')
             break;
         GROW(ret->v, ret->n, ret->cap);
-        ret->v[ret->n++] = (struct guarded){ xstrdup(text.p + at + 1), dev, ino, kind };
+        ret->v[ret->n++] = (struct guarded){ xstrdup(text.p + at + 1), dev, ino, kind, false };
         text = str_from(text, (size_t)(end - text.p) + 1);
     }
     if (str_is(text, "end"))

@@ -23,6 +23,7 @@ struct guarded {
     char *path;             /* below the root; "": the root itself */
     uint64_t dev, ino;
     char kind;
+    bool below;             /* it lies under a layer, which makes it count: a repository is complete by what is in the layer */
 };
 
 struct guard {
@@ -31,20 +32,24 @@ struct guard {
 };
 
 /* Looks through a workspace. What cannot be read is left out. Hard links are looked for once: with the list of an earlier look
- * (`before`) its links are taken over, since a box cannot make any to what is not in the workspace. */
-void guard_scan(int root, const struct guard *before, struct guard *ret);
+ * (`before`) its links are taken over, since a box cannot make any to what is not in the workspace. `below`: what lies under the
+ * root when that is a layer, else -1. */
+void guard_scan(int root, int below, const struct guard *before, struct guard *ret);
 void guard_done(struct guard *g);
 
 bool guard_has(const struct guard *g, const struct guarded *one);
 bool guard_equal(const struct guard *a, const struct guard *b);
 
 /* Looks again: the paths of what is new and may not stay, each ended by a zero byte. `named`: the workspace's path as commands know
- * it; `below`: what lies under the root when that is a layer, else -1. */
+ * it; `below`: as for guard_scan. In a layer everything is new, but what is as it was below may stay. */
 void guard_check(int root, int below, const char *named, const struct guard *before, struct buf *ret);
 
 /* The list as bytes: a line "KIND DEVICE INODE PATH" each, ended by a zero byte, and "end". False: that is no such list. */
 void guard_write(const struct guard *g, struct buf *out);
 bool guard_read(struct str text, struct guard *ret);
+
+/* The part of a path that is a name of guard.def, or NULL. */
+const char *guard_name(const char *rel);
 
 /* Whether a path below the root is one of those, or lies in one: a file tool is not to write it. */
 bool guard_covers(const char *rel);

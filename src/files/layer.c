@@ -185,7 +185,7 @@ static int walk_entry(struct layer *l, int upper, int lower, const char *path, c
         }
         return 0;
     }
-    if (was && S_ISREG(old.st_mode) && old.st_nlink > 1 && !S_ISDIR(new.st_mode))
+    if (was && S_ISREG(old.st_mode) && old.st_nlink > 1 && S_ISREG(new.st_mode))
         return err_set(&l->o->e, -EMLINK, "%.300s has %u names: to change it under one of them would part it from the others",
                        below, (unsigned)old.st_nlink);
     if (S_ISDIR(new.st_mode)) {

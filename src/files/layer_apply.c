@@ -25,27 +25,13 @@ static int sync_file(int dir, const char *name, struct str text)
     return fsync(fd) < 0 || renameat(dir, temp, dir, name) < 0 || fsync(dir) < 0 ? -errno : 0;
 }
 
-static int read_file(int dir, const char *name, struct buf *out)
-{
-    cleanup(closep) int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    ssize_t n = 1;
-    char *to;
-
-    if (fd < 0)
-        return -errno;
-    out->max = (size_t)1 << 30;
-    while (n > 0 && (to = buf_room(out, 256 << 10)) && (n = read(fd, to, 256 << 10)) > 0)
-        out->n += (size_t)n;
-    return n < 0 ? -errno : buf_err(out);
-}
-
 #define KNOWN_OUT "%llu %llu %lld %lld %o %u %u "
 #define KNOWN_ARGS(k) (unsigned long long)(k).dev, (unsigned long long)(k).ino, (long long)(k).size, (long long)(k).mtime, \
                       (k).mode, (k).uid, (k).gid
 
 static int save_plan(struct layer *l)
 {
-    cleanup(buf_done) struct buf out = BUF_MAX((size_t)1 << 30);
+    cleanup(buf_done) struct buf out = BUF_MAX(PLAN_MAX);
     int64_t bytes = 0;
 
     for (size_t i = 0; i < l->plan.n; i++)
@@ -90,7 +76,7 @@ int64_t layer_bytes(const struct layer *l)
 static int load_plan(struct layer *l)
 {
     cleanup(buf_done) struct buf text = {0};
-    int r = read_file(l->dir, "plan", &text);
+    int r = read_whole(l->dir, "plan", PLAN_MAX, &text);
     struct str rest = buf_str(&text);
     const char *each;
 
@@ -112,7 +98,7 @@ static int load_plan(struct layer *l)
 int layer_state(struct layer *l, char ret[16])
 {
     cleanup(buf_done) struct buf text = {0};
-    int r = read_file(l->dir, STATE, &text);
+    int r = read_whole(l->dir, STATE, 64, &text);
 
     snprintf(ret, 16, "%.*s", (int)MIN(text.n, (size_t)15), text.n ? text.p : "");
     return r == -ENOENT ? 0 : r;

@@ -8,6 +8,7 @@
 
 #define LAYERS    ".rein/layers"
 #define DEPTH_MAX 400
+#define PLAN_MAX  ((size_t)1 << 30)    /* bytes */
 #define NS        INT64_C(1000000000)
 
 /* What is known of something: enough to tell whether it is the same, and unchanged. */

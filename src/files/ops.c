@@ -32,6 +32,25 @@ int open_beneath(int dir, const char *path, int flags, uint64_t resolve)
     return fd < 0 ? -errno : fd;
 }
 
+int read_whole(int dir, const char *path, size_t max, struct buf *out)
+{
+    cleanup(closep) int fd = open_beneath(dir, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, RESOLVE_NO_LINKS);
+    struct stat st;
+    ssize_t n = 1;
+    char *to;
+
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return fd < 0 ? fd : -errno;
+    if (!S_ISREG(st.st_mode))
+        return -EINVAL;
+    while (n > 0 && (to = buf_room(out, 64 << 10)) && (n = read(fd, to, 64 << 10)) > 0) {
+        out->n += (size_t)n;
+        if (out->n > max)
+            return -EFBIG;
+    }
+    return n < 0 ? -errno : buf_err(out);
+}
+
 static int say(struct op *o, int r, const char *doing)
 {
     switch (r) {
@@ -54,7 +73,7 @@ static bool is_hidden(const struct op *o, const struct stat *st)
 
     if (!o->w->boxed || !guard_may_hide(st))
         return false;
-    guard_scan(o->w->fd, NULL, &all);
+    guard_scan(o->w->fd, -1, NULL, &all);
     hidden = guard_hides(&all, st);
     guard_done(&all);
     return hidden;
@@ -484,7 +503,7 @@ static int op_guard(struct op *o)
     struct guard before, now;
     bool known = guard_read(o->q->data, &before);
 
-    guard_scan(o->w->fd, known ? &before : NULL, &now);
+    guard_scan(o->w->fd, -1, known ? &before : NULL, &now);
     guard_write(&now, &o->text);
     guard_done(&before);
     guard_done(&now);

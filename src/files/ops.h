@@ -49,5 +49,8 @@ void op_done(struct op *o);
 
 int open_beneath(int dir, const char *path, int flags, uint64_t resolve);
 
+/* A whole regular file beneath a directory, without links: -EFBIG, when it is larger than max. */
+int read_whole(int dir, const char *path, size_t max, struct buf *out);
+
 /* FILES_SEARCH, in search.c. */
 int op_search(struct op *o);

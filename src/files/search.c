@@ -310,7 +310,7 @@ static bool is_hidden(struct search *s, int fd)
         return false;
     pthread_mutex_lock(&s->lock);
     if (!s->hides)
-        guard_scan(w->fd, NULL, &s->hidden);
+        guard_scan(w->fd, -1, NULL, &s->hidden);
     s->hides = true;
     hidden = guard_hides(&s->hidden, &st);
     pthread_mutex_unlock(&s->lock);

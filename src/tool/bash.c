@@ -53,6 +53,20 @@ static enum effect bash_effect(const json_t *args)
     return is_job(args) ? EFFECT_PROBE : EFFECT_OPAQUE;
 }
 
+/* Ready to start; in place: although commands have layers. */
+static CO int ready(struct call *c, bool in_place, struct env_ready **ret, struct err *e)
+{
+    bool job = is_job(c->args), persists = c->harness->shell_persists;
+
+    return env_ready(c->env, &(struct env_command){
+        .command = js_str(c->args, "command").p, .key = c->key, .hide_env = c->hide_env, .in_place = in_place,
+        .timeout_ms = job ? 0 : js_int(c->args, "timeout", TIMEOUT_DEFAULT) * 1000,
+        .job = job, .stay = js_bool(c->args, "stay", false), .tty = js_bool(c->args, "tty", false),
+        .plain = c->plain, .dir = c->plain && persists ? c->view->shell_dir : NULL,
+        .keep_shell = persists && !job, .shell = persists ? c->view->shell : NULL, .keep_above = shown_at_once(c),
+    }, ret, e);
+}
+
 static CO int bash_prepare(struct call *c)
 {
     struct bash *b = xcalloc(1, sizeof(*b));
@@ -72,13 +86,7 @@ static CO int bash_prepare(struct call *c)
     r = is_job(c->args) ? 0 : inspect_plan(c, command);
     if (r < 0)
         return r;
-    r = env_ready(c->env, &(struct env_command){
-        .command = command.p, .timeout_ms = is_job(c->args) ? 0 : timeout * 1000, .key = c->key, .hide_env = c->hide_env,
-        .job = is_job(c->args), .stay = js_bool(c->args, "stay", false), .tty = js_bool(c->args, "tty", false),
-        .plain = c->plain, .dir = c->plain && c->harness->shell_persists ? c->view->shell_dir : NULL,
-        .keep_shell = c->harness->shell_persists && !is_job(c->args), .shell = c->harness->shell_persists ? c->view->shell : NULL,
-        .keep_above = shown_at_once(c),
-    }, &b->ready, &e);
+    r = ready(c, false, &b->ready, &e);
     return r < 0 ? result_fail(c->result, r, "bash: %s", e.msg) : 0;
 }
 
@@ -171,9 +179,27 @@ static CO int run_job(struct call *c, const struct bash *b)
     return r;
 }
 
+/* Once more, without a layer, and why. */
+static CO int run_again(struct call *c, struct bash *b, struct env_outcome *o, struct err *e)
+{
+    cleanup(freep) char *why = TAKE(o->layer_said);
+    int r;
+
+    env_outcome_done(o);
+    *o = (struct env_outcome){0};
+    env_drop(c->env, TAKE(b->ready));
+    js_add_text(&c->result->facts, "again", why);
+    r = ready(c, true, &b->ready, e);
+    if (r == 0)
+        r = env_run(c->env, b->ready, o, e);
+    if (r == 0)
+        o->layer_said = xasprintf("run a second time, in place, so that rein undo cannot take it back: %.300s", why);
+    return r;
+}
+
 static CO int bash_run(struct call *c)
 {
-    const struct bash *b = c->state;
+    struct bash *b = c->state;
     int64_t timeout = js_int(c->args, "timeout", TIMEOUT_DEFAULT);
     cleanup(env_outcome_done) struct env_outcome o = {0};
     struct err e = {0};
@@ -182,6 +208,8 @@ static CO int bash_run(struct call *c)
     if (is_job(c->args))
         return run_job(c, b);
     r = env_run(c->env, b->ready, &o, &e);
+    if (r == 0 && o.again)
+        r = run_again(c, b, &o, &e);
     if (r == -ECANCELED) {
         if (o.ended)
             report(c, &o, timeout);

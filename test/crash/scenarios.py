@@ -291,7 +291,7 @@ class Play:
     def __init__(self, place, scenario, options, counts=(), stats=None, allowed=(0, 3, 4, 130, -9)):
         # A box that cannot be put up for an error ends the run with a status of its own.
         self.place, self.scenario, self.allowed = place, scenario, (*allowed, 7) if scenario.get("mode") == "auto" else allowed
-        self.layer = ["--layer", "keep"] if scenario.get("layered") else []
+        self.layer = ["--layer", "keep" if scenario.get("layered") else "off"] if scenario.get("mode") == "auto" else []
         self.options = ["--mode", scenario.get("mode", "open"), *self.layer, *options]
         self.counts = list(counts)
         self.stats = stats if stats is not None else Outcomes()

@@ -252,7 +252,7 @@ def test_no_box_no_mode():
 
 
 def test_a_session_in_the_box():
-    """Mode auto: commands act at once, within; what is protected stays; what leaves the machine is refused; the log says the tier."""
+    """Mode auto, without layers: commands act at once, within; what is protected stays; what leaves the machine is refused; the log says the tier."""
     need_live()
     script = r"""
 call bash {"command": "echo a > a; cat ~/.secret; mkdir .claude; echo x > .claude/settings.json"}
@@ -270,7 +270,7 @@ say done
         subprocess.run(["git", "init", "-q", "."], cwd=place.work, check=True)
         os.symlink(".git", place.path("link"))
         before = place.read(".git/config")
-        out = place.rein("exec", "--mode", "auto", "--model", place.script(script), "go")
+        out = place.rein("exec", "--mode", "auto", "--layer", "off", "--model", place.script(script), "go")
         check(out.returncode == 0, out)
         events = place.events()
         first = story(events, "session")[0][1]

@@ -287,11 +287,55 @@ def test_what_is_protected_waits():
             check(place.rein("redo").returncode == 2 and snapshot(place.work) == before, "nobody has seen it")
             check(place.rein("redo", report["layer"]).returncode == 0 and os.path.exists(place.path("f")), command)
             check(place.rein("undo", report["layer"]).returncode == 0 and snapshot(place.work) == before, command)
-    for command in ("git init -q n", "git init -q n; cd n; git config user.name a; git config user.email b; echo x > x; git add x; git commit -qm x; git checkout -q -b y", "git clone -q r c"):
+    for command in ("git init -q n", "git init -q n; cd n; git config user.name a; git config user.email b; echo x > x; git add x; git commit -qm x; git checkout -q -b y", "git clone -q --no-hardlinks r c"):
         with Place(RELEASE) as place:
             subprocess.run("git init -q r; cd r; git config user.name a; git config user.email b; echo x > x; git add x; git commit -qm x", shell=True, cwd=place.work, check=True)
             out, report = box(place, command, "keep")
-            check(report["kept"] is True, command, report, out)
+            check(report["kept"] is True and out.returncode == 0, command, report, out)
+
+
+# In a repository with settings of its own: what passes, and what waits.
+REPOSITORY = """git init -q -b main r; git -C r config user.name a; git -C r config user.email b; mkdir r/.vscode; echo '{}' > r/.vscode/settings.json; ln -s settings.json r/.vscode/tasks.json
+git -C r add .; git -C r commit -q -m x; git -C r branch side
+git clone -q r w; mv r w; cd w; git config user.name a; git config user.email b; git config core.pager less; git config alias.st status; git config filter.x.clean cat
+git config credential.helper store; printf '#!/bin/sh\n' > .git/hooks/pre-commit; chmod +x .git/hooks/pre-commit
+mkdir seed seed/hooks; echo '{}' > .vscode/settings.json; printf '[core]\n\tfsmonitor = /tmp/x\n' > seed/config
+printf '#!/bin/sh\n' > seed/hooks/post-commit"""
+PASSES = [
+    "git status -s", "git checkout -q --track origin/side", "git config user.name other", "git config branch.main.note x", "git remote add up ./r; git fetch -q up", "git branch -u origin/side",
+    "git config core.autocrlf input", "echo x > f; git add f; git commit -qm f; git stash list; git gc -q", "git worktree add -q wt side", "git -c protocol.file.allow=always submodule --quiet add file://$PWD/r sub",
+    "sed -i s/a/a/ .vscode/settings.json", "touch .git/hooks/pre-commit .git/config .vscode/tasks.json", "git rebase -q origin/side; git tag t; git reset -q --hard HEAD~0",
+    "git init -q n; git -C n config user.name a", "rm -rf seed", "git config core.pager less", "cp -r seed seed2", "rm -r .vscode", "rm .vscode/settings.json",
+]
+WAITS = [
+    "git config core.hooksPath /tmp", "git config alias.st '!sh'", "git config core.pager 'sh -c x'", "git config --unset core.pager", "git config filter.x.clean 'sh -c x'", "git config include.path /tmp/x",
+    "git config core.sshCommand x", "git config credential.helper '!x'", "echo '[core] fsmonitor = x' >> .git/config", "printf '[user]\\n# x \\\\\\n[core]\\n\\tfsmonitor = x\\n' >> .git/config",
+    "printf '[user]\\n\\tname = a\\\\\\n[core]\\n\\tfsmonitor = x\\n' >> .git/config", "echo x >> .git/hooks/pre-commit", "rm .git/hooks/pre-commit", "chmod 644 .git/hooks/pre-commit", "cp .git/hooks/pre-commit .git/hooks/pre-push",
+    "rm .git/config", "mkdir seed/objects seed/refs; echo 'ref: refs/heads/x' > seed/HEAD", "echo '{\"a\": 1}' > .vscode/settings.json", "ln -sfn /tmp/x .vscode/tasks.json", "rm -rf .git",
+    "mv .git .gitx; mkdir .git; cp -r .gitx/. .git; git config core.fsmonitor x", "cp -r seed s2; mkdir s2/objects s2/refs; echo ref: refs/heads/x > s2/HEAD",
+    "mkdir -p a/.git; cp -r .git/. a/.git", "git init -q n; git -C n config core.worktree ../../..", "git init -q n; ln -s /tmp n/t; git -C n config core.worktree ../t", "printf 'x\\0y' >> .git/config",
+]
+
+
+def test_git_is_judged_by_key():
+    """Over a layer a repository's settings may change, those that run something may not: they stay as they were, or a person is asked."""
+    need_live()
+    with Place(RELEASE, base="/var/tmp") as place:
+        saved = os.path.join(place.top, "saved")
+        subprocess.run(REPOSITORY, shell=True, cwd=place.work, check=True, stderr=subprocess.DEVNULL)
+        place.work = os.path.join(place.work, "w")
+        shutil.copytree(os.path.dirname(place.work), saved, symlinks=True)
+        for command, passes in [(c, True) for c in PASSES] + [(c, False) for c in WAITS]:
+            shutil.rmtree(os.path.dirname(place.work))
+            shutil.copytree(saved, os.path.dirname(place.work), symlinks=True)
+            before = snapshot(place.work)
+            out, report = box(place, command + "; true", "keep", env={"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "protocol.file.allow", "GIT_CONFIG_VALUE_0": "always"})
+            if passes:
+                check("not_kept" not in report and out.returncode == 0 and b"fatal" not in out.stdout, command, report, out)
+            else:
+                check(not report["kept"] and "acts outside" in report.get("not_kept", ""), command, report, out)
+                check(snapshot(place.work) == before, command)
+    return len(PASSES) + len(WAITS)
 
 
 WORK = [
@@ -343,7 +387,7 @@ def test_a_session_over_layers():
         check(told[2]["outcome"] == "error" and "and 3 more" in told[2]["text"] and "changed" not in told[3], told[2:4])
         check(place.read("job") == b"y\n" and "layer" not in told[4], "a job changes the workspace in place", told[4])
         check(place.read("m/f") == b"x\n" and told[5]["changed"], told[5])
-        place.rein("exec", "--mode", "auto", "--model", script(place, "\n".join([call("grep", pattern="one"), call("glob", files="*"), call("bash", command="ls -A .rein/layers | wc -l")]), "say done"),
+        place.rein("exec", "--mode", "auto", "--model", script(place, "\n".join([call("grep", pattern="one"), call("glob", files="*"), call("bash", command="ls -A .rein | wc -l")]), "say done"),
                    "look")
         seen = [b["text"] for _, b in story(place.events(), "result")]
         check(all("layers" not in t for t in seen[:2]) and seen[2].startswith("0"), "old versions are found", seen)
@@ -358,6 +402,47 @@ def test_a_session_over_layers():
         out = place.rein("exec", "--mode", "open", "--layer", "keep", "--model", model, "go")
         check(out.returncode == 7 and b"needs mode auto" in out.stderr, out)
         check(place.rein("exec", "--layer", "ask", "--model", model, "go").returncode == 2)
+
+
+RENAME = "import os, sys\ntry:\n os.rename('old', 'new')\nexcept OSError:\n sys.exit(3)"
+AGAIN = [                               # what an overlay cannot do: whether it is run a second time, and what has to be there then
+    (f'python3 -c "{RENAME}"', True, "test -f new/f -a ! -e old"),
+    ("python3 -c \"import os; os.rename('old', 'new')\"", True, "test -f new/f -a ! -e old"),
+    (f'cd old; echo x > ../n; python3 -c "import os; os.rename(\'sub\', \'other\')"', True, "test -d old/other -a -e n"),
+    ("mv old new", False, "test -f new/f -a ! -e old"),
+    ("mv old new; exit 3", True, "test -f new/f -a ! -e old"),
+    ("mkdir n; mv n m; mv f g; exit 3", False, "test -d m -a -f g -a ! -e f"),
+    ("echo more >> one", True, "test \"$(cat two)\" = \"$(cat one)\""),
+    ("chmod 600 one", True, "test \"$(stat -c %a two)\" = 600"),
+    ("echo other > t; mv t one", True, "test \"$(cat two)\" = 1 -a \"$(cat one)\" = other"),
+    ("sed -i s/1/other/ one", True, "test \"$(cat two)\" = 1 -a \"$(cat one)\" = other"),
+    ("rm one", False, "test \"$(cat two)\" = 1 -a ! -e one"),
+    ("ln f three", False, "test $(stat -c %h three) = 2"),
+    ("cp old/f m; ln m k; exit 3", False, "test $(stat -c %h k) = 2"),
+    ("git init -q r; git -C r -c user.name=a -c user.email=b commit -q --allow-empty -m x", False, "test -d r"),
+    ("git clone -q repo c", True, "test -d c/.git"),
+    ("ln two three; echo x > n", True, "test \"$(stat -c %h two)\" = 3"),
+    ("python3 -c \"import os; os.setxattr('old', 'user.x', b'y')\"", True, "python3 -c \"import os; os.getxattr('old', 'user.x')\""),
+]
+
+
+def test_what_a_layer_cannot_do():
+    """A command that needs it is run again in place, and its result says so; what programs get around, and what only looks like it, is not."""
+    need_live()
+    for command, again, after in AGAIN:
+        with Place(RELEASE, base="/var/tmp") as place:
+            place.write("old/f", "x\n")
+            place.write("old/sub/g", "x\n")
+            place.write("f", "x\n")
+            place.write("one", "1\n")
+            os.link(place.path("one"), place.path("two"))
+            subprocess.run("git init -q repo; git -C repo -c user.name=a -c user.email=b commit -q --allow-empty -m x", shell=True, cwd=place.work, check=True)
+            out = place.rein("exec", "--mode", "auto", "--model", script(place, call("bash", command=command), "say done"), "go")
+            told = [b for _, b in story(place.events(), "result")][0]
+            check(out.returncode == 0 and ("again" in told) == again and ("run a second time" in told["text"]) == again, command, told, out)
+            check(subprocess.run(after, shell=True, cwd=place.work, check=False).returncode == 0, command, told, os.listdir(place.work))
+            check(again or "layer" in told, command, told)
+    return len(AGAIN)
 
 
 def test_what_layers_keep_is_limited():
