@@ -1,4 +1,5 @@
 #include "cmd/service.h"
+#include "cmd/undo.h"
 
 #include "base/path.h"
 #include "core/policy.h"
@@ -540,7 +541,11 @@ static CO int open_recorded(struct agent *a, struct session_row *row, struct rec
     if (!v->harness_hash || strcmp(hash_hex(&a->harness->hash, hex), v->harness_hash) != 0)
         a->set.harness = a->harness;        /* it is not the one of the last drive: the log says so */
     r = agent_tier(a, a->set.mode ? a->set.mode : v->mode);
-    return r != 0 ? r : agent_box(a);
+    if (r == 0)
+        r = agent_box(a);
+    if (r == 0 && undo_carry_on(a->session, a->env, &e) < 0)
+        r = fail(STATUS_FAILED, "%s", e.msg);
+    return r;
 }
 
 static CO int fork_recorded(struct agent *a, const struct session_row *row, uint64_t seq, struct recorded *rec)

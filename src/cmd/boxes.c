@@ -119,7 +119,7 @@ CO int agent_box(struct agent *a)
     if (a->tier == TIER_NONE)
         return 0;
     box = xcalloc(1, sizeof(*box));
-    *box = (struct boxing){ .tier = a->tier, .limits = BOX_LIMITS,
+    *box = (struct boxing){ .tier = a->tier, .limits = BOX_LIMITS, .shelf = true,
                             .layers = !layer || strcmp(layer, "keep") == 0 };
     box->scratch = xasprintf("%s/box/%s", a->home, a->session->log.row.id);
     agent_way_out(a, box, decided);

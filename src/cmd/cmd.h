@@ -32,6 +32,8 @@ struct options {
     *report, *tier, *layer;
     int64_t max_steps, budget_tokens, budget_usd, timeout, older, retries, backoff, patience;
     int64_t connect_timeout, first_timeout, idle_timeout, request_timeout;
+    const char *what;
+    bool turn;
     bool json, last, quiet, print, help, version, dry_run;
     struct list decide, answer, allow;
 };

@@ -51,6 +51,8 @@ static const struct row rows[] = {
     { "allow",         0,   LIST,   AT(allow),         "PREFIX", "rules test: a command that a person has allowed" },
     { "older",         0,   NUMBER, AT(older),         "DAYS",  "gc: also sessions in which nothing happened for so long" },
     { "dry-run",       0,   SWITCH, AT(dry_run),       NULL,    "gc: say what would be removed" },
+    { "turn",          0,   SWITCH, AT(turn),          NULL,    "undo: all that came of the last message" },
+    { "what",          0,   TEXT,   AT(what),          "files|talk|both", "undo: files, the talk (a fork goes on), or both" },
     { "last",          0,   SWITCH, AT(last),          NULL,    "the session made last" },
     { "json",          0,   SWITCH, AT(json),          NULL,    "print JSON, one object a line" },
     { "quiet",         'q', SWITCH, AT(quiet),         NULL,    "print nothing but the answer" },

@@ -328,6 +328,10 @@ int context_fold(struct context *c, const struct view *v, const struct event *ev
     struct str text = js_str(b, "text");
 
     switch (ev->kind) {
+    case EV_UNDO:
+        if (!text.p)
+            return 0;                   /* only its end has words for the model */
+        __attribute__((fallthrough));
     case EV_USER:
     case EV_STEER:
         if (withhold(c, ev))

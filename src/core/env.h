@@ -30,6 +30,8 @@ struct env_write {
     struct str data;
     const struct env_stat *like;    /* a file that must not exist yet gets this mode and owner; NULL: the usual ones */
     const char *key;
+    unsigned part;                  /* which of the key's files it is: what was there is kept as the layer KEY-PART (env/layer.h) */
+    bool back;                      /* it is what was there, put back by hand: that layer is forgotten */
 };
 
 enum env_find { ENV_FIND_LINES, ENV_FIND_FILES, ENV_FIND_COUNTS };
@@ -107,6 +109,7 @@ struct env_outcome {
     int64_t nchanged;       /* lines */
     char *layer_said;       /* what else became of the layer, a sentence; owned; NULL: nothing */
     bool held;              /* what it changed was not put in place */
+    char *waits;            /* the hash of its list, by which a person's word is bound to it; owned; NULL: it does not wait */
     bool across;            /* it met what the file system of a layer cannot do, and may have failed for it */
     bool again;             /* and nothing that it did is left: it can be run in place. Why: layer_said */
     bool gone;              /* it was running when its rein was stopped; all that it changed lay in a layer and is gone */
@@ -119,7 +122,8 @@ static inline void env_outcome_done(struct env_outcome *o)
     free(o->shell_dir);
     free(o->changed);
     free(o->layer_said);
-    o->moved_out = o->shell_dir = o->changed = o->layer_said = NULL;
+    free(o->waits);
+    o->moved_out = o->shell_dir = o->changed = o->layer_said = o->waits = NULL;
 }
 
 enum env_job_state {
@@ -149,10 +153,10 @@ struct env_ops {
                    struct err *);
     CO int (*look)(struct env *, struct str path, struct env_stat *st, struct hash *ret, struct err *);
     CO int (*write)(struct env *, const struct env_write *, struct err *);
-    CO int (*remove)(struct env *, struct str path, const struct hash *expect, struct err *);
+    CO int (*remove)(struct env *, const struct env_write *, struct err *);
     CO int (*list)(struct env *, struct str path, struct env_entries *, struct err *);
     CO int (*search)(struct env *, const struct env_search *, struct env_found *, struct err *);
-    CO int (*tidy)(struct env *, struct str path, const char *key, struct err *);
+    CO int (*tidy)(struct env *, struct str path, const char *key, unsigned part, struct err *);
     CO int (*ready)(struct env *, const struct env_command *, struct env_ready **ret, struct err *);
     CO int (*run)(struct env_ready *, struct env_outcome *, struct err *);
     void (*drop)(struct env_ready *);
@@ -205,11 +209,11 @@ static inline CO int env_write(struct env *v, const struct env_write *w, struct 
     return v->ops->write(v, w, e);
 }
 
-/* Removes a file, durable when it returns 0. -ESTALE when its content is not what was expected; -ELOOP for a link; -EUCLEAN as
- * env_write. Not cut short by cancellation. */
-static inline CO int env_remove(struct env *v, struct str path, const struct hash *expect, struct err *e)
+/* Removes a file, whatever data says, durable when it returns 0. -ESTALE when its content is not what was expected; -ELOOP for a
+ * link; -EUCLEAN as env_write. Not cut short by cancellation. */
+static inline CO int env_remove(struct env *v, const struct env_write *w, struct err *e)
 {
-    return v->ops->remove(v, path, expect, e);
+    return v->ops->remove(v, w, e);
 }
 
 /* What is in a directory, sorted. The caller ends it with env_entries_done. */
@@ -233,9 +237,9 @@ static inline void env_entries_done(struct env_entries *l)
 }
 
 /* After a crash: removes what a write of that key may have left (NULL: nothing), and makes durable what it had done. */
-static inline CO int env_tidy(struct env *v, struct str path, const char *key, struct err *e)
+static inline CO int env_tidy(struct env *v, struct str path, const char *key, unsigned part, struct err *e)
 {
-    return v->ops->tidy(v, path, key, e);
+    return v->ops->tidy(v, path, key, part, e);
 }
 
 /* Brings up all that a command needs, but does not start it: so the intent can be made durable meanwhile. */

@@ -93,6 +93,7 @@ void view_done(struct view *v)
         step_done(&v->plan[i]);
     free(v->plan);
     free(v->shell);
+    free(v->undoing);
     free(v->shell_dir);
     free(v->boot);
     free(v->cwd);
@@ -550,6 +551,12 @@ int view_fold(struct view *v, const struct event *ev, const json_t *b, struct er
         break;
     case EV_JOB:
         know_job(v, b);
+        break;
+    case EV_UNDO:
+        v->bytes_since += (int64_t)ev->body.n;
+        clear(&v->undoing);
+        if (str_is(js_str(b, "phase"), "begin"))
+            put(&v->undoing, ev->body);
         break;
     case EV_END:
         v->end = END_FAILED;

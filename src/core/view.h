@@ -155,6 +155,8 @@ struct view {
     char *shell_dir;            /* the directory in which it begins, or NULL: the session's */
     char *shell;                /* key of the command whose directory and variables the next one begins with, or NULL */
 
+    char *undoing;              /* body of an undo that was begun and has no end, or NULL */
+
     struct origin *origins;     /* eldest first */
     size_t norigins, origins_cap;
 };

@@ -35,6 +35,7 @@ struct boxing {
     enum tier tier;
     bool read_only;             /* nothing of the workspace can be changed */
     char *scratch;              /* a folder for what the session's commands keep at home and in /tmp */
+    bool shelf;                 /* there may be layers: of commands or, anyhow, of file tools */
     bool layers;                /* each command gets a layer of the workspace (files/layer.h) */
     char *layer;                /* that of the profile which is made next; NULL: it changes the workspace in place */
     bool masks;                 /* and what is protected is read-only for it; where there is a layer, its keeper sees to that */

@@ -270,7 +270,7 @@ static int box_profile(struct local *l, const char *layer, struct err *e)
 static CO int look_at_workspace(struct local *l, struct err *e)
 {
     cleanup(buf_done) struct buf before = {0}, in = {0};
-    struct files_ask q = { .what = FILES_GUARD };
+    struct files_ask q = { .what = FILES_GUARD, .all = l->box->shelf };
     struct files_answer a;
     int r;
 
@@ -338,6 +338,10 @@ static CO void end_layer(struct local *l, const struct env_ready *ready, bool wa
     }
     o->held = r < 0;
     if (r < 0) {
+        char hex[HASH_HEX];
+        struct hash hash = hash_bytes(buf_str(&text));
+
+        o->waits = xstrdup(hash_hex(&hash, hex));
         o->layer_said = xasprintf("nothing that it changed was put in place: %.300s. It lies in .rein/layers/%s; rein redo %s "
                                   "puts it in place all the same, rein undo %s drops it", e.msg, layer, layer, layer);
     } else if (wanted && o->nchanged) {

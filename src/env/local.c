@@ -89,20 +89,25 @@ static char *temp_name(const char *key)
     return xasprintf(".rein-%s.tmp", key);
 }
 
-static CO int tidy(struct local *l, const char *rel, const char *key, struct err *e)
+static char *layer_name(const char *key, unsigned part)
+{
+    return key ? xasprintf("%s-%u", key, part) : xstrdup("");
+}
+
+static CO int tidy(struct local *l, const char *rel, const char *key, unsigned part, struct err *e)
 {
     cleanup(buf_done) struct buf in = {0};
-    cleanup(freep) char *temp = key ? temp_name(key) : xstrdup("");
+    cleanup(freep) char *temp = key ? temp_name(key) : xstrdup(""), *layer = layer_name(key, part);
     struct files_answer a;
 
-    return local_ask(l, &(struct files_ask){ FILES_TIDY, .rel = str_of(rel), .temp = str_of(temp) },
+    return local_ask(l, &(struct files_ask){ FILES_TIDY, .rel = str_of(rel), .temp = str_of(temp), .layer = str_of(layer) },
                "what a killed rein left of a file to be put in order", &in, &a, e);
 }
 
 /* Changes a file. The process that does it may be lost on the way, as rein may be: then the file tells whether it was done, and if
  * not, it is done now. */
-static CO int change(struct local *l, const struct files_ask *q, const char *key, const struct hash *after, const char *why,
-                     struct err *e)
+static CO int change(struct local *l, const struct files_ask *q, const struct env_write *w, const struct hash *after,
+                     const char *why, struct err *e)
 {
     cleanup(freep) char *rel = str_dup(q->rel);
     cleanup(buf_done) struct buf in = {0};
@@ -118,7 +123,7 @@ static CO int change(struct local *l, const struct files_ask *q, const char *key
         r = local_look(&l->env, q->rel, &st, &now, e);
         done = r == 0 && (after ? st.exists && hash_eq(&now, after) : !st.exists);
         if (done)
-            r = tidy(l, rel, key, e);
+            r = tidy(l, rel, w->key, w->part, e);
         if (r < 0 || done)
             break;
     }
@@ -131,9 +136,10 @@ static CO int change(struct local *l, const struct files_ask *q, const char *key
 
 static CO int local_write(struct env *v, const struct env_write *w, struct err *e)
 {
-    cleanup(freep) char *rel = NULL, *temp = temp_name(w->key);
+    cleanup(freep) char *rel = NULL, *temp = temp_name(w->key), *layer = layer_name(w->key, w->part);
     int r = place(local(v), w->path, &rel, e);
-    struct files_ask q = { .what = FILES_WRITE, .temp = str_of(temp), .data = w->data, .expects = w->expect != NULL };
+    struct files_ask q = { .what = FILES_WRITE, .temp = str_of(temp), .data = w->data, .expects = w->expect != NULL,
+                           .layer = str_of(layer), .all = w->back };
     struct hash after;
 
     if (r < 0)
@@ -148,18 +154,18 @@ static CO int local_write(struct env *v, const struct env_write *w, struct err *
         q.gid = w->like->gid;
     }
     after = hash_bytes(w->data);
-    return change(local(v), &q, w->key, &after, "a file to be written", e);
+    return change(local(v), &q, w, &after, "a file to be written", e);
 }
 
-static CO int local_remove(struct env *v, struct str path, const struct hash *expect, struct err *e)
+static CO int local_remove(struct env *v, const struct env_write *w, struct err *e)
 {
-    cleanup(freep) char *rel = NULL;
-    int r = place(local(v), path, &rel, e);
+    cleanup(freep) char *rel = NULL, *layer = layer_name(w->key, w->part);
+    int r = place(local(v), w->path, &rel, e);
 
     if (r < 0)
         return r;
-    return change(local(v), &(struct files_ask){ FILES_REMOVE, .rel = str_of(rel), .hash = wire_hash(expect) }, NULL, NULL,
-                  "a file to be removed", e);
+    return change(local(v), &(struct files_ask){ FILES_REMOVE, .rel = str_of(rel), .hash = wire_hash(w->expect),
+                                                 .layer = str_of(layer), .all = w->back }, w, NULL, "a file to be removed", e);
 }
 
 static CO int local_list(struct env *v, struct str path, struct env_entries *ret, struct err *e)
@@ -212,12 +218,12 @@ static CO int local_search(struct env *v, const struct env_search *s, struct env
     return 0;
 }
 
-static CO int local_tidy(struct env *v, struct str path, const char *key, struct err *e)
+static CO int local_tidy(struct env *v, struct str path, const char *key, unsigned part, struct err *e)
 {
     cleanup(freep) char *rel = NULL;
     int r = place(local(v), path, &rel, e);
 
-    return r < 0 ? r : tidy(local(v), rel, key, e);
+    return r < 0 ? r : tidy(local(v), rel, key, part, e);
 }
 
 static const char *local_life(struct env *v)

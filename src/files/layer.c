@@ -37,20 +37,20 @@ int layer_say(struct op *o, int r, const char *what, const char *path)
     return err_set(&o->e, r, "%s%.300s: %s", what, path, strerror(-r));
 }
 
-int layer_open(struct op *o, struct layer *ret)
+int layer_open_named(struct op *o, const char *name, struct layer *ret)
 {
-    cleanup(freep) char *path = xasprintf(LAYERS "/%s", o->temp);
+    cleanup(freep) char *path = xasprintf(LAYERS "/%s", name);
     struct stat st;
 
     *ret = (struct layer){ .o = o, .root = o->w->fd, .dir = -1, .upper = -1 };
-    if (!*o->temp || *o->temp == '.')
-        return layer_say(o, -EINVAL, "the layer ", o->temp);
+    if (!*name || *name == '.')
+        return layer_say(o, -EINVAL, "the layer ", name);
     ret->dir = open_dir(o->w->fd, path);
     if (ret->dir < 0)
-        return layer_say(o, ret->dir, "the layer ", o->temp);
+        return layer_say(o, ret->dir, "the layer ", name);
     ret->upper = open_dir(ret->dir, "u");
     if (ret->upper < 0 || fstatat(ret->dir, STAMP, &st, AT_SYMLINK_NOFOLLOW) < 0)
-        return layer_say(o, ret->upper < 0 ? ret->upper : -errno, "the changes of the layer ", o->temp);
+        return layer_say(o, ret->upper < 0 ? ret->upper : -errno, "the changes of the layer ", name);
     ret->began = st.st_ctim;
     return 0;
 }
@@ -114,10 +114,8 @@ bool layer_hides(int dir, const char *name, const struct stat *st)
                        fgetxattr(fd, "trusted.overlay.whiteout", &value, 1) >= 0);
 }
 
-static void add(struct layer *l, char kind, const char *path, const struct stat *old, const struct stat *new)
+void plan_add(struct plan *p, char kind, const char *path, const struct stat *old, const struct stat *new)
 {
-    struct plan *p = &l->plan;
-
     GROW(p->v, p->n, p->cap);
     p->v[p->n++] = (struct step){ .kind = kind, .path = xstrdup(path), .old = old ? known_of(old) : (struct known){0},
                                   .new = new ? known_of(new) : (struct known){0} };
@@ -131,36 +129,48 @@ static void tell(struct layer *l, char kind, int64_t size, const char *path, boo
     buf_addc(l->told, 0);
 }
 
-/* All that is new in a folder, or gone with it, for the reader. */
-static void tell_all(struct layer *l, int dir, const char *name, const char *path, char kind, int depth)
+static bool is_later(const struct timespec *a, const struct timespec *b)
 {
-    int fd = l->told && depth < DEPTH_MAX ? openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
+    return a->tv_sec != b->tv_sec ? a->tv_sec > b->tv_sec : a->tv_nsec > b->tv_nsec;
+}
+
+static int stale(struct layer *l, const char *path)
+{
+    return err_set(&l->o->e, -ESTALE, "%.300s was changed by someone else while the command ran", path);
+}
+
+/* All that is new in a folder (+), or goes with it (-): for the reader, and for the plan, which has to know it again. */
+static int note_all(struct layer *l, int dir, const char *name, const char *path, char kind, int depth)
+{
+    int fd = depth < DEPTH_MAX ? openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1, r = 0;
     DIR *d = fd < 0 ? NULL : fdopendir(fd);
     struct dirent *de;
 
-    while (d && (de = readdir(d))) {
-        cleanup(freep) char *below = xasprintf("%s/%s", path, de->d_name);
+    while (d && r == 0 && (de = readdir(d))) {
+        cleanup(freep) char *below = NULL;
         struct stat st;
 
         if (strcmp(de->d_name, ".") == 0 || strcmp(de->d_name, "..") == 0 ||
             fstatat(fd, de->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || layer_hides(fd, de->d_name, &st))
             continue;
+        below = xasprintf("%s/%s", path, de->d_name);
+        if (kind == '-' && is_later(&st.st_ctim, &l->began))
+            r = stale(l, below);
+        else if (l->plan.n > STEPS_MAX)
+            r = layer_say(l->o, -E2BIG, "the changes in ", path);
+        plan_add(&l->plan, kind == '-' ? 'o' : 'n', below, kind == '-' ? &st : NULL, kind == '-' ? NULL : &st);
         tell(l, kind, S_ISREG(st.st_mode) ? st.st_size : 0, below, S_ISDIR(st.st_mode));
-        if (S_ISDIR(st.st_mode))
-            tell_all(l, fd, de->d_name, below, kind, depth + 1);
+        if (r == 0 && S_ISDIR(st.st_mode))
+            r = note_all(l, fd, de->d_name, below, kind, depth + 1);
     }
     if (d)
         closedir(d);
+    return r;
 }
 
 static bool same_kind(const struct stat *a, const struct stat *b)
 {
     return (a->st_mode & S_IFMT) == (b->st_mode & S_IFMT);
-}
-
-static bool is_later(const struct timespec *a, const struct timespec *b)
-{
-    return a->tv_sec != b->tv_sec ? a->tv_sec > b->tv_sec : a->tv_nsec > b->tv_nsec;
 }
 
 static int walk(struct layer *l, int upper, int lower, const char *path, int depth);
@@ -170,21 +180,21 @@ static int walk_entry(struct layer *l, int upper, int lower, const char *path, c
     cleanup(freep) char *below = xasprintf("%s%s%s", path, *path ? "/" : "", name);
     cleanup(closep) int up = -1, low = -1;
     struct stat new, old;
-    bool was = fstatat(lower, name, &old, AT_SYMLINK_NOFOLLOW) == 0;
+    bool was = fstatat(lower, name, &old, AT_SYMLINK_NOFOLLOW) == 0, was_dir = was && S_ISDIR(old.st_mode);
+    int r = 0;
 
     if (fstatat(upper, name, &new, AT_SYMLINK_NOFOLLOW) < 0)
         return layer_say(l->o, -errno, "", below);
-    if (was && !(S_ISDIR(new.st_mode) && S_ISDIR(old.st_mode)) && is_later(&old.st_ctim, &l->began))
-        return err_set(&l->o->e, -ESTALE, "%.300s was changed by someone else while the command ran", below);
+    if (was && !(S_ISDIR(new.st_mode) && was_dir) && is_later(&old.st_ctim, &l->began))
+        return stale(l, below);
     if (layer_hides(upper, name, &new)) {
         if (was) {
-            add(l, 'r', below, &old, NULL);
-            tell(l, '-', S_ISREG(old.st_mode) ? old.st_size : 0, below, S_ISDIR(old.st_mode));
-            if (S_ISDIR(old.st_mode))
-                tell_all(l, lower, name, below, '-', depth);
+            plan_add(&l->plan, 'r', below, &old, NULL);
+            tell(l, '-', S_ISREG(old.st_mode) ? old.st_size : 0, below, was_dir);
         }
-        return 0;
+        return was_dir ? note_all(l, lower, name, below, '-', depth) : 0;
     }
+    /* Whether it was changed under this name, or another one came there, the overlay does not say. */
     if (was && S_ISREG(old.st_mode) && old.st_nlink > 1 && S_ISREG(new.st_mode))
         return err_set(&l->o->e, -EMLINK, "%.300s has %u names: to change it under one of them would part it from the others",
                        below, (unsigned)old.st_nlink);
@@ -192,20 +202,20 @@ static int walk_entry(struct layer *l, int upper, int lower, const char *path, c
         up = openat(upper, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (up < 0)
             return layer_say(l->o, -errno, "", below);
-        if (was && S_ISDIR(old.st_mode) && !has_mark(up, "opaque")) {
+        if (was_dir && !has_mark(up, "opaque")) {
             low = openat(lower, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
             if (low < 0)
                 return layer_say(l->o, -errno, "", below);
             return walk(l, up, low, below, depth + 1);
         }
     }
-    add(l, was ? 'x' : 'a', below, was ? &old : NULL, &new);
-    if (was && S_ISDIR(old.st_mode))
-        tell_all(l, lower, name, below, '-', depth);
+    plan_add(&l->plan, was ? 'x' : 'a', below, was ? &old : NULL, &new);
+    if (was_dir)
+        r = note_all(l, lower, name, below, '-', depth);
     tell(l, !was ? '+' : same_kind(&new, &old) ? 'M' : 'T', S_ISREG(new.st_mode) ? new.st_size : 0, below, S_ISDIR(new.st_mode));
-    if (S_ISDIR(new.st_mode))
-        tell_all(l, upper, name, below, '+', depth);
-    return 0;
+    if (r == 0 && S_ISDIR(new.st_mode))
+        r = note_all(l, upper, name, below, '+', depth);
+    return r;
 }
 
 /* Attributes of a folder's own, which no exchange brings along. */
@@ -256,7 +266,7 @@ static int walk(struct layer *l, int upper, int lower, const char *path, int dep
                                       : walk_entry(l, upper, lower, path, de->d_name, depth);
     closedir(d);
     if (r == 0) {
-        add(l, 'm', *path ? path : ".", &old, &new);
+        plan_add(&l->plan, 'm', *path ? path : ".", &old, &new);
         if ((old.st_mode & 07777) != (new.st_mode & 07777) || old.st_uid != new.st_uid || old.st_gid != new.st_gid)
             tell(l, 'm', 0, *path ? path : ".", true);
     }
@@ -277,7 +287,7 @@ int op_changes(struct op *o)
 {
     cleanup(layer_done) struct layer l;
     cleanup(buf_done) struct buf held = {0};
-    int r = layer_open(o, &l);
+    int r = layer_open_named(o, o->temp, &l);
     struct str rest;
     const char *each;
 
@@ -312,8 +322,7 @@ static bool is_alone(int layers)
     return alone;
 }
 
-/* Removes a layer; with the last one what holds them goes, too, as if there never had been one. */
-static int drop(struct workspace *w, const char *name)
+int layer_drop_named(struct workspace *w, const char *name)
 {
     cleanup(freep) char *work = xasprintf("%s/w/work", name);
     cleanup(closep) int layers = open_dir(w->fd, LAYERS);
@@ -339,7 +348,7 @@ static int drop(struct workspace *w, const char *name)
 
 int op_drop(struct op *o)
 {
-    int r = !*o->temp || *o->temp == '.' ? -EINVAL : drop(o->w, o->temp);
+    int r = !*o->temp || *o->temp == '.' ? -EINVAL : layer_drop_named(o->w, o->temp);
 
     return r < 0 ? layer_say(o, r, "the layer ", o->temp) : 0;
 }
@@ -389,7 +398,7 @@ static void read_rows(struct op *o, struct rows *ret)
         struct row row = {0};
         struct stat st;
 
-        if (de->d_name[0] == '.' || layer_open(&one, &l) < 0 || layer_state(&l, row.state) < 0 ||
+        if (de->d_name[0] == '.' || layer_open_named(&one, de->d_name, &l) < 0 || layer_state(&l, row.state) < 0 ||
             fstatat(l.dir, *row.state ? STATE : STAMP, &st, AT_SYMLINK_NOFOLLOW) < 0)
             continue;
         snprintf(row.name, sizeof(row.name), "%s", de->d_name);
@@ -439,7 +448,7 @@ static int tidy_shelf(struct op *o)
     }
     for (size_t i = 0; i < rows.n && r == 0 && s->bytes > LAYERS_BYTES_MAX; i++)
         if (strcmp(rows.v[i].state, "kept") == 0 || strcmp(rows.v[i].state, "undone") == 0) {
-            drop(o->w, rows.v[i].name);
+            layer_drop_named(o->w, rows.v[i].name);
             s->bytes -= rows.v[i].bytes;
         }
     s->known = r == 0;
@@ -447,40 +456,76 @@ static int tidy_shelf(struct op *o)
     return r;
 }
 
-int op_layer(struct op *o)
+void shelf_add(struct workspace *w, int64_t bytes)
 {
-    cleanup(closep) int own = -1, layers = -1, dir = -1, upper = -1, work = -1, ignore = -1, stamp = -1;
-    struct stat root;
-    int r = fstat(o->w->fd, &root) < 0 ? -errno : 0;
-    struct timespec times[2] = { root.st_atim, root.st_mtim };
+    pthread_mutex_lock(&w->shelf.lock);
+    w->shelf.bytes += bytes;
+    pthread_mutex_unlock(&w->shelf.lock);
+}
 
-    if (!*o->temp || *o->temp == '.')
-        return layer_say(o, -EINVAL, "the layer ", o->temp);
-    if (r == 0) {
-        pthread_mutex_lock(&o->w->shelf.lock);
-        r = tidy_shelf(o);
-        pthread_mutex_unlock(&o->w->shelf.lock);
-    }
-    if (r < 0)
-        return o->e.msg[0] ? r : layer_say(o, r, "the layers of ", o->w->root);
-    own = r < 0 ? r : folder(o->w->fd, ".rein", 0700);
+int shelf_make(struct workspace *w)
+{
+    cleanup(closep) int own = -1, layers = -1, ignore = -1;
+    struct timespec times[2];
+    struct stat root;
+
+    layers = open_dir(w->fd, LAYERS);
+    if (layers >= 0)
+        return TAKE_FD(layers);
+    if (fstat(w->fd, &root) < 0)
+        return -errno;
+    times[0] = root.st_atim;
+    times[1] = root.st_mtim;
+    own = folder(w->fd, ".rein", 0700);
     layers = own < 0 ? own : folder(own, "layers", 0700);
     ignore = layers < 0 ? -1 : openat(layers, IGNORE, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (ignore >= 0 && write(ignore, "*\n", 2) != 2)
-        return layer_say(o, -ENOSPC, "the folder ", LAYERS);
-    dir = layers < 0 ? layers : mkdirat(layers, o->temp, 0700) < 0 ? -errno : open_dir(layers, o->temp);
-    upper = dir < 0 ? dir : folder(dir, "u", 0700);
-    work = upper < 0 ? upper : folder(dir, "w", 0700);
-    r = work < 0 ? work : can_carry(upper);
+        return -ENOSPC;
+    futimens(w->fd, times);             /* that there are layers is no change of the workspace */
+    return layers < 0 ? layers : TAKE_FD(layers);
+}
+
+int layer_make(struct op *o, const char *name, struct layer *ret)
+{
+    cleanup(closep) int layers = -1, stamp = -1;
+    struct stat st;
+    int r;
+
+    *ret = (struct layer){ .o = o, .root = o->w->fd, .dir = -1, .upper = -1 };
+    if (!*name || *name == '.')
+        return layer_say(o, -EINVAL, "the layer ", name);
+    pthread_mutex_lock(&o->w->shelf.lock);
+    r = tidy_shelf(o);
+    pthread_mutex_unlock(&o->w->shelf.lock);
+    if (r < 0)
+        return o->e.msg[0] ? r : layer_say(o, r, "the layers of ", o->w->root);
+    layers = shelf_make(o->w);
+    ret->dir = layers < 0 ? layers : mkdirat(layers, name, 0700) < 0 ? -errno : open_dir(layers, name);
+    ret->upper = ret->dir < 0 ? ret->dir : folder(ret->dir, "u", 0700);
+    if (ret->upper >= 0)
+        stamp = openat(ret->dir, STAMP, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (ret->upper < 0 || stamp < 0 || fstat(stamp, &st) < 0)
+        return layer_say(o, ret->upper < 0 ? ret->upper : -errno, "the layer ", name);
+    ret->began = st.st_ctim;
+    return 0;
+}
+
+int op_layer(struct op *o)
+{
+    cleanup(layer_done) struct layer l;
+    cleanup(closep) int work = -1;
+    int r = layer_make(o, o->temp, &l);
+
+    if (r < 0)
+        return r;
+    work = folder(l.dir, "w", 0700);
+    r = work < 0 ? work : can_carry(l.upper);
     if (r == -EOPNOTSUPP) {
-        drop(o->w, o->temp);
+        layer_drop_named(o->w, o->temp);
         return err_set(&o->e, r, "the file system of %.300s cannot carry one", o->w->root);
     }
     if (r == 0)
-        r = look_like(upper, o->w->fd);
-    stamp = r < 0 ? r : openat(dir, STAMP, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    r = stamp < 0 ? (r < 0 ? r : -errno) : 0;
-    futimens(o->w->fd, times);          /* that there is a layer is no change of the workspace */
+        r = look_like(l.upper, o->w->fd);
     return r < 0 ? layer_say(o, r, "the layer ", o->temp) : 0;
 }
 

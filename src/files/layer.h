@@ -11,6 +11,8 @@
  *     a PATH      there is nothing there: what is in the layer is moved there
  *     r PATH      it is removed: moved into the layer
  *     m PATH      a folder that stays: its mode, owner and time
+ *     n PATH      no step: what lies in a folder that comes with the step before; nobody may have added to it or changed it
+ *     o PATH      when that is taken back, or put in place again. The same of a folder that goes
  *
  * The plan is on disk before the first step, and so is the direction, in the file `state`: keeping, kept, undoing, undone. What
  * is cut short is carried on before the next layer is made; what fails is put back. Taking a kept layer back is the same plan
@@ -21,7 +23,12 @@
 
 #include "files/ops.h"
 
+#include <sys/stat.h>
+
 #define LAYERS_BYTES_MAX ((int64_t)1 << 30)
+
+/* The folder of the layers, made. A descriptor or -errno. */
+int shelf_make(struct workspace *w);
 
 /* FILES_LAYER: makes the layer o->temp. */
 int op_layer(struct op *o);
@@ -35,6 +42,24 @@ int op_changes(struct op *o);
  * env/layer.h. */
 int op_keep(struct op *o);
 int op_undo(struct op *o);
+
+/* What keeps a file that a tool writes or removes (layer_file.c), as the layer o->layer. The new content is written to `name` in
+ * `folder`, then kept_step puts it in place; `real` is the file's path without links, o->made the first folder that had to be made
+ * for it. Ended by kept_done, or, when nothing came of it, by kept_drop. */
+struct kept {
+    struct layer *layer;
+    char kind;                          /* a, x or r, as in a plan */
+    int folder;
+    const char *name;
+};
+int kept_begin(struct op *o, char kind, const char *real, struct kept *ret);
+int kept_step(struct op *o, struct kept *k, int dir, const char *name, const char *real, const struct stat *old);
+void kept_done(struct kept *k);
+void kept_drop(struct kept *k);
+
+/* After a crash: a layer is removed whose step was not done. Of what was put back by hand: it is removed. */
+void kept_tidy(struct op *o);
+void kept_forget(struct op *o);
 
 /* FILES_LAYERS. */
 int op_layers(struct op *o);

@@ -8,7 +8,7 @@
 
 /* The plan on disk: how many bytes it replaces, then a step a record, each ended by a zero byte, and "end". */
 
-static int sync_file(int dir, const char *name, struct str text)
+static int put_file(int dir, const char *name, struct str text, bool sync)
 {
     cleanup(freep) char *temp = xasprintf("%s.new", name);
     cleanup(closep) int fd = openat(dir, temp, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
@@ -22,6 +22,8 @@ static int sync_file(int dir, const char *name, struct str text)
             return -errno;
         text = str_from(text, (size_t)MAX(n, (ssize_t)0));
     }
+    if (!sync)
+        return renameat(dir, temp, dir, name) < 0 ? -errno : 0;
     return fsync(fd) < 0 || renameat(dir, temp, dir, name) < 0 || fsync(dir) < 0 ? -errno : 0;
 }
 
@@ -29,7 +31,7 @@ static int sync_file(int dir, const char *name, struct str text)
 #define KNOWN_ARGS(k) (unsigned long long)(k).dev, (unsigned long long)(k).ino, (long long)(k).size, (long long)(k).mtime, \
                       (k).mode, (k).uid, (k).gid
 
-static int save_plan(struct layer *l)
+int layer_put_plan(struct layer *l, bool sync)
 {
     cleanup(buf_done) struct buf out = BUF_MAX(PLAN_MAX);
     int64_t bytes = 0;
@@ -45,7 +47,7 @@ static int save_plan(struct layer *l)
         buf_add(&out, s->path, strlen(s->path) + 1);
     }
     buf_adds(&out, "end");
-    return buf_err(&out) < 0 ? -E2BIG : sync_file(l->dir, "plan", buf_str(&out));
+    return buf_err(&out) < 0 ? -E2BIG : put_file(l->dir, "plan", buf_str(&out), sync);
 }
 
 static bool read_known(const char **at, struct known *ret)
@@ -73,7 +75,7 @@ int64_t layer_bytes(const struct layer *l)
     return n > 0 ? MAX(strtoll(text, NULL, 10), 0LL) : 0;
 }
 
-static int load_plan(struct layer *l)
+int layer_get_plan(struct layer *l)
 {
     cleanup(buf_done) struct buf text = {0};
     int r = read_whole(l->dir, "plan", PLAN_MAX, &text);
@@ -93,6 +95,11 @@ static int load_plan(struct layer *l)
         l->plan.v[l->plan.n++] = s;
     }
     return r < 0 ? r : str_is(rest, "end") ? 0 : -EBADMSG;
+}
+
+int layer_put_state(struct layer *l, const char *state, bool sync)
+{
+    return put_file(l->dir, STATE, str_of(state), sync);
 }
 
 int layer_state(struct layer *l, char ret[16])
@@ -120,18 +127,19 @@ static void sides_done(struct sides *s)
     *s = (struct sides){ NULL, -1, -1 };
 }
 
-static int open_sides(const struct layer *l, const char *path, struct sides *s, const char **ret_name)
+/* `both`: else only that of the workspace is needed. */
+static int open_sides(const struct layer *l, const char *path, bool both, struct sides *s, const char **ret_name)
 {
     const char *slash = strrchr(path, '/');
     cleanup(freep) char *folder = slash ? xstrndup(path, (size_t)(slash - path)) : xstrdup(".");
 
     *ret_name = slash ? slash + 1 : path;
-    if (s->folder && strcmp(s->folder, folder) == 0)
+    if (s->folder && strcmp(s->folder, folder) == 0 && (s->here >= 0 || !both))
         return 0;
     sides_done(s);
     s->there = open_dir(l->root, folder);
-    s->here = s->there < 0 ? -1 : open_dir(l->upper, folder);
-    if (s->there < 0 || s->here < 0) {
+    s->here = s->there < 0 || !both ? -1 : open_dir(l->upper, folder);
+    if (s->there < 0 || (both && s->here < 0)) {
         int r = s->there < 0 ? s->there : s->here;
 
         sides_done(s);
@@ -139,6 +147,11 @@ static int open_sides(const struct layer *l, const char *path, struct sides *s, 
     }
     s->folder = TAKE(folder);
     return 0;
+}
+
+static bool is_step(const struct step *s)
+{
+    return s->kind == 'x' || s->kind == 'a' || s->kind == 'r';
 }
 
 static bool is(int dir, const char *name, const struct known *k)
@@ -186,7 +199,7 @@ static int do_step(const struct layer *l, const struct step *s, bool forth, bool
 {
     const struct known *in = forth ? &s->new : &s->old, *out = forth ? &s->old : &s->new;   /* what comes there, what goes */
     const char *name;
-    int r = open_sides(l, s->path, sides, &name);
+    int r = open_sides(l, s->path, true, sides, &name);
     bool comes = s->kind == 'x' || (s->kind == 'a') == forth, goes = s->kind == 'x' || !comes;
     struct stat st;
 
@@ -218,7 +231,7 @@ static int go(const struct layer *l, bool forth, bool back, const char **ret_pat
         const struct step *s = &l->plan.v[forth ? i : l->plan.n - 1 - i];
 
         *ret_path = s->path;
-        r = s->kind == 'm' ? 0 : do_step(l, s, forth, back, &sides);
+        r = is_step(s) ? do_step(l, s, forth, back, &sides) : 0;
     }
     sides_done(&sides);
     /* Folders last, the innermost first: what is done in one changes its time. */
@@ -232,29 +245,87 @@ static int go(const struct layer *l, bool forth, bool back, const char **ret_pat
     return r;
 }
 
+/* How much there is below a folder. */
+static size_t count_below(int dir, const char *name, int depth)
+{
+    int fd = depth < DEPTH_MAX ? openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
+    DIR *d = fd < 0 ? NULL : fdopendir(fd);
+    struct dirent *de;
+    size_t n = 0;
+
+    while (d && (de = readdir(d))) {
+        struct stat st;
+
+        if (strcmp(de->d_name, ".") == 0 || strcmp(de->d_name, "..") == 0 ||
+            fstatat(fd, de->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || layer_hides(fd, de->d_name, &st))
+            continue;
+        n += 1 + (S_ISDIR(st.st_mode) ? count_below(fd, de->d_name, depth + 1) : 0);
+    }
+    if (d)
+        closedir(d);
+    return n;
+}
+
+/* Whether what a step takes away is as the plan has it, with all below it; what it brings finds nothing in its way. */
+static int check_step(const struct layer *l, size_t at, bool forth, struct sides *sides, const char **ret_path)
+{
+    const struct step *s = &l->plan.v[at];
+    const struct known *there = forth ? &s->old : &s->new;
+    bool something = s->kind == 'x' || (s->kind == 'r') == forth;
+    size_t below = 0;
+    const char *name;
+    int r;
+
+    *ret_path = s->path;
+    r = open_sides(l, s->path, true, sides, &name);
+    if (r < 0 || !something)
+        return r < 0 || !is_missing(sides->there, name) ? -ESTALE : 0;
+    if (!is_unchanged(sides->there, name, there))
+        return -ESTALE;
+    for (size_t i = at + 1; i < l->plan.n && (l->plan.v[i].kind == 'n' || l->plan.v[i].kind == 'o'); i++)
+        below += l->plan.v[i].kind == (forth ? 'o' : 'n');
+    return S_ISDIR(there->mode) && count_below(sides->there, name, 0) != below ? -ESTALE : 0;
+}
+
 /* Whether all is still as the plan has it, before the first step. */
 static int check(const struct layer *l, bool forth)
 {
     struct sides sides = { NULL, -1, -1 };
+    const char *path = "", *name;
     int r = 0;
 
     for (size_t i = 0; i < l->plan.n && r == 0; i++) {
         const struct step *s = &l->plan.v[i];
-        const struct known *there = forth ? &s->old : &s->new;
-        bool something = s->kind == 'x' || (s->kind == 'r') == forth;
-        const char *name;
 
-        if (s->kind == 'm')
-            continue;
-        r = open_sides(l, s->path, &sides, &name);
-        if (r == 0 && (something ? !is_unchanged(sides.there, name, there) : !is_missing(sides.there, name)))
-            r = -ESTALE;
-        if (r < 0)
-            err_set(&l->o->e, -ESTALE, "%.300s was changed by someone else meanwhile; nothing was %s", s->path,
-                    forth ? "kept" : "taken back");
+        if (is_step(s)) {
+            r = check_step(l, i, forth, &sides, &path);
+        } else if (s->kind == (forth ? 'o' : 'n')) {
+            path = s->path;
+            r = open_sides(l, s->path, false, &sides, &name);
+            if (r == 0 && !is_unchanged(sides.there, name, forth ? &s->old : &s->new))
+                r = -ESTALE;
+        }
     }
     sides_done(&sides);
-    return r < 0 ? -ESTALE : 0;
+    return r < 0 ? err_set(&l->o->e, -ESTALE, "%.300s was changed by someone else meanwhile; nothing was %s", path,
+                           forth ? "kept" : "taken back") : 0;
+}
+
+bool layer_is_kept(const struct layer *l)
+{
+    struct sides sides = { NULL, -1, -1 };
+    bool kept = true;
+
+    for (size_t i = 0; i < l->plan.n && kept; i++) {
+        const struct step *s = &l->plan.v[i];
+        const char *name;
+
+        if (is_step(s))
+            kept = open_sides(l, s->path, false, &sides, &name) == 0 &&
+                   (s->kind == 'r' ? is_missing(sides.there, name) : is(sides.there, name, &s->new));
+    }
+    sides_done(&sides);
+    return kept;
 }
 
 /* What belongs to overlayfs only, and bits that let others become the user. */
@@ -308,7 +379,7 @@ static void strip_all(struct layer *l)
     const char *name;
 
     for (size_t i = 0; i < l->plan.n; i++)
-        if ((l->plan.v[i].kind == 'a' || l->plan.v[i].kind == 'x') && open_sides(l, l->plan.v[i].path, &sides, &name) == 0)
+        if ((l->plan.v[i].kind == 'a' || l->plan.v[i].kind == 'x') && open_sides(l, l->plan.v[i].path, true, &sides, &name) == 0)
             strip(sides.here, name, 0);
     sides_done(&sides);
 }
@@ -317,7 +388,7 @@ static void strip_all(struct layer *l)
 static int change(struct layer *l, const char *by, const char *to, const char *back, bool forth, bool begun)
 {
     const char *at = "";
-    int r = begun ? 0 : sync_file(l->dir, STATE, str_of(by));
+    int r = begun ? 0 : layer_put_state(l, by, true);
 
     if (r < 0)
         return layer_say(l->o, r, "the layer ", l->o->temp);
@@ -327,25 +398,25 @@ static int change(struct layer *l, const char *by, const char *to, const char *b
         int again = go(l, !forth, true, &there);
 
         if (again == 0)
-            again = sync_file(l->dir, STATE, str_of(back));
+            again = layer_put_state(l, back, true);
         return err_set(&l->o->e, r, "%.300s: %s; %s", at, strerror(-r), again == 0 ? "nothing was changed" :
                        "what was changed could not be put back: it is tried again with the next call");
     }
     /* It is done, and durable. Where that cannot be noted, `by` stands there still, and who reads that does the same once more. */
-    sync_file(l->dir, STATE, str_of(to));
+    layer_put_state(l, to, true);
     return 0;
 }
 
 /* The plan: that of an earlier time, or, before the first, made from what lies in the layer. */
 static int have_plan(struct layer *l, const char *state)
 {
-    int r = load_plan(l);
+    int r = layer_get_plan(l);
 
     if (r == -ENOENT && !*state) {
         r = layer_walk(l);
         if (r < 0)
             return r;
-        r = save_plan(l);
+        r = layer_put_plan(l, true);
     }
     if (r == 0 && !*state) {            /* what says how to read the layer goes, now that it was read */
         strip_all(l);
@@ -356,7 +427,7 @@ static int have_plan(struct layer *l, const char *state)
 
 static int open_with_state(struct op *o, struct layer *ret, char state[16])
 {
-    int r = layer_open(o, ret);
+    int r = layer_open_named(o, o->temp, ret);
 
     *state = 0;
     return r < 0 ? r : layer_state(ret, state);
@@ -390,11 +461,8 @@ int op_keep(struct op *o)
         r = check(&l, true);
     if (r == 0)
         r = change(&l, "keeping", "kept", "undone", true, begun);
-    if (r == 0 && !*state) {
-        pthread_mutex_lock(&o->w->shelf.lock);
-        o->w->shelf.bytes += layer_bytes(&l);
-        pthread_mutex_unlock(&o->w->shelf.lock);
-    }
+    if (r == 0 && !*state)
+        shelf_add(o->w, layer_bytes(&l));
     return r;
 }
 

@@ -42,12 +42,21 @@ static inline int open_dir(int dir, const char *path)
     return open_beneath(dir, path, O_RDONLY | O_DIRECTORY, RESOLVE_NO_LINKS);
 }
 
+void plan_add(struct plan *p, char kind, const char *path, const struct stat *old, const struct stat *new);
+
 /* A sentence about a path, or another thing, and what the kernel said. Returns r. */
 int layer_say(struct op *o, int r, const char *what, const char *path);
 
-/* The layer o->temp; ended with layer_done also when that failed. */
-int layer_open(struct op *o, struct layer *ret);
+/* A layer, there or made; ended with layer_done also when that failed. */
+int layer_open_named(struct op *o, const char *name, struct layer *ret);
+int layer_make(struct op *o, const char *name, struct layer *ret);
 void layer_done(struct layer *l);
+
+/* Removes a layer; with the last one what holds them goes, too, as if there never had been one. */
+int layer_drop_named(struct workspace *w, const char *name);
+
+/* There is a layer more that holds so many bytes. */
+void shelf_add(struct workspace *w, int64_t bytes);
 
 /* A removed name, in either of the forms that overlayfs has for it. */
 bool layer_hides(int dir, const char *name, const struct stat *st);
@@ -61,7 +70,16 @@ int layer_walk(struct layer *l);
 /* What is new in the layer and acts outside of the box: paths that end in zero bytes. What was there before is read-only in it. */
 void layer_held(const struct layer *l, struct buf *ret);
 
+/* Its plan, on disk. */
+int layer_put_plan(struct layer *l, bool sync);
+int layer_get_plan(struct layer *l);
+
+/* Whether all steps of its plan are in place. */
+bool layer_is_kept(const struct layer *l);
+
 #define STATE     "state"               /* in a layer */
+
+int layer_put_state(struct layer *l, const char *state, bool sync);
 
 /* What the layer's state is, "" before it was kept. */
 int layer_state(struct layer *l, char ret[16]);

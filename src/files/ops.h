@@ -4,11 +4,12 @@
  * of it. A file is written like this, for a call with key K:
  *
  *     1  hash what is there, compare with what is expected
- *     2  write .rein-K.tmp in the same directory, with the old mode and owner; fsync
- *     3  rename it over the name (or, for a new file, rename without replacing)
+ *     2  write it into a layer of its own, K-N (layer.h), with the old mode and owner; fsync
+ *     3  exchange it with what is there, which so is kept (or, for a new file, rename without replacing)
  *     4  fsync the directory
  *
- * After a crash the file is either old or new, and FILES_TIDY removes what step 2 left. */
+ * Where there can be no layer it is .rein-K.tmp in the same directory, renamed over the name. After a crash the file is either old
+ * or new, and FILES_TIDY removes what step 2 left. */
 #pragma once
 
 #include "core/env.h"
@@ -32,7 +33,8 @@ struct op {
     struct workspace *w;
     const struct files_ask *q;
     const bool *stop;                   /* set by another thread: nobody waits for the answer */
-    char *rel, *path, *temp;            /* where: beneath the root, as it is told, and the name of what is renamed */
+    char *rel, *path, *temp, *layer;    /* where: beneath the root, as it is told, and the names of what is renamed, and kept */
+    char *made;                         /* the first folder that had to be made for a file, beneath the root */
     struct files_answer a;
     struct buf text;
     struct hash hash;

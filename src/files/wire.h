@@ -11,12 +11,12 @@
 enum files_what {
     FILES_READ,             /* rel offset max -> st text */
     FILES_LOOK,             /* rel -> st hash */
-    FILES_WRITE,            /* rel temp data expects hash alike mode uid gid */
-    FILES_REMOVE,           /* rel hash */
-    FILES_TIDY,             /* rel temp ("": none) */
+    FILES_WRITE,            /* rel temp data expects hash alike mode uid gid layer (keeps what was there; all: is dropped) */
+    FILES_REMOVE,           /* rel hash layer all */
+    FILES_TIDY,             /* rel temp ("": none) layer (is dropped, if its step was not done) */
     FILES_LIST,             /* rel -> entries in text, more */
     FILES_SEARCH,           /* rel data (the pattern) globs literal ignore_case all find context max -> text and counts */
-    FILES_GUARD,            /* data (the list from before, or nothing) -> the list in text (guard.h) */
+    FILES_GUARD,            /* data (the list from before, or nothing), all (layers may come) -> the list in text (guard.h) */
     FILES_CHECK,            /* data (the list) -> in text what is new and may not stay, paths that end in zero bytes */
     FILES_PURGE,            /* rel: all that lies there is removed */
     FILES_LAYER,            /* temp: a layer of that name is made (layer.h), and then */
@@ -30,7 +30,7 @@ enum files_what {
 
 #define FILES_ASK(NUMBER, TEXT) \
     NUMBER(what) NUMBER(offset) NUMBER(max) NUMBER(expects) NUMBER(alike) NUMBER(mode) NUMBER(uid) NUMBER(gid) NUMBER(literal) \
-    NUMBER(ignore_case) NUMBER(all) NUMBER(find) NUMBER(context) TEXT(rel) TEXT(temp) TEXT(hash) TEXT(globs) TEXT(data)
+    NUMBER(ignore_case) NUMBER(all) NUMBER(find) NUMBER(context) TEXT(rel) TEXT(temp) TEXT(hash) TEXT(globs) TEXT(data) TEXT(layer)
 
 #define FILES_ANSWER(NUMBER, TEXT) \
     NUMBER(result) NUMBER(exists) NUMBER(size) NUMBER(mode) NUMBER(uid) NUMBER(gid) NUMBER(links) NUMBER(more) NUMBER(files) \

@@ -110,6 +110,7 @@ static void add_facts(struct call *c, const struct env_outcome *o)
     js_add_text(facts, "dir", o->shell_dir);
     if (o->moved_out)
         js_add_text(facts, "moved_out", o->moved_out);
+    js_add_text(facts, "waits", o->waits);
     if (o->changed) {
         size_t n = MIN(strlen(o->changed), CHANGED_KEPT);
 

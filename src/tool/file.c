@@ -267,18 +267,17 @@ void changes_plan(struct call *c, struct changes *all)
 }
 
 /* Makes one change, or takes it back. */
-static CO int make(struct call *c, struct change *ch, bool back, struct err *e)
+static CO int make(struct call *c, struct change *ch, unsigned part, bool back, struct err *e)
 {
     struct hash after = hash_bytes(buf_str(&ch->new));
     bool there = back ? ch->exists : ch->existed, stays = back ? ch->existed : ch->exists;
     const struct hash *expect = back ? &after : &ch->before;
-    struct env_write w = { str_of(ch->path), there ? expect : NULL, buf_str(back ? &ch->old : &ch->new), ch->like ? &ch->was_like
-        : NULL,
-                           c->key };
+    struct env_write w = { str_of(ch->path), there ? expect : NULL, buf_str(back ? &ch->old : &ch->new),
+                           ch->like ? &ch->was_like : NULL, c->key, part, back };
 
     if (!there && !stays)
         return 0;
-    return stays ? env_write(c->env, &w, e) : env_remove(c->env, w.path, expect, e);
+    return stays ? env_write(c->env, &w, e) : env_remove(c->env, &w, e);
 }
 
 /* After change `n` could not be made: those before it are taken back. */
@@ -289,7 +288,7 @@ static CO int take_back(struct call *c, struct changes *all, size_t n, int faile
     for (size_t i = n; i-- > 0;) {
         struct err e;
 
-        if (make(c, all->v[i], true, &e) < 0)
+        if (make(c, all->v[i], (unsigned)i, true, &e) < 0)
             buf_addf(&left, "%s%s", left.n ? ", " : "", all->v[i]->path);
     }
     return result_fail(c->result, failed, left.n ? "%s: %s; what had been changed by then could not be put back: %s"
@@ -304,7 +303,7 @@ static CO int make_all(struct call *c, struct changes *all)
     for (size_t i = 0; i < all->n; i++) {
         struct change *ch = all->v[i];
 
-        r = make(c, ch, false, &e);
+        r = make(c, ch, (unsigned)i, false, &e);
         if (r == -EUCLEAN)
             unsafe = e;
         else if (r < 0)
@@ -354,10 +353,10 @@ static bool read_planned(const json_t *file, struct planned *p)
     return p->path.p && (!before.p || hash_from_hex(before, &p->before)) && (!after.p || hash_from_hex(after, &p->after));
 }
 
-static CO int look(struct call *c, struct planned *p, struct err *e)
+static CO int look(struct call *c, struct planned *p, unsigned part, struct err *e)
 {
     struct env_stat st = {0};
-    int r = env_tidy(c->env, p->path, c->foreign ? NULL : c->key, e);
+    int r = env_tidy(c->env, p->path, c->foreign ? NULL : c->key, part, e);
 
     if (r == 0)
         r = env_look(c->env, p->path, &st, &p->now, e);
@@ -402,7 +401,7 @@ static CO int carry_on(struct call *c, struct planned *files, size_t n,
             return result_fail(c->result, -ESTALE, "rein was stopped during this call, and %.*s cannot be changed as was planned: "
                                "look at the "
                                "files before you go on", STR(files[i].path));
-        r = make(c, ch, false, &e);
+        r = make(c, ch, (unsigned)i, false, &e);
         if (r < 0)
             return result_fail(c->result, r, "rein was stopped during this call, which is done in part: %s", e.msg);
     }
@@ -436,7 +435,7 @@ CO int changes_settle(struct call *c, CO int (*rebuild)(struct call *, struct ch
 
         if (!read_planned(each, &files[i]))
             return result_fail(c->result, -EBADMSG, "the intent's plan cannot be read");
-        r = look(c, &files[i], &e);
+        r = look(c, &files[i], (unsigned)i, &e);
         if (r < 0)
             return result_fail(c->result, r, "rein was stopped during this call, and the file cannot be looked at: %s", e.msg);
         count[files[i].state]++;

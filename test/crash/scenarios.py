@@ -334,7 +334,7 @@ class Play:
         closed = {e["body"]["call"] for e in events if e["kind"] == "result"}
         asks = [e for e in asks if e["body"]["call"] not in closed]
         doubt = [e for e in asks if e["body"]["kind"] == "decide"]
-        must(len(doubt) <= (0 if self.layer else 1), "in doubt:", doubt)
+        must(len(doubt) <= (0 if self.scenario.get("layered") else 1), "in doubt:", doubt)
         if doubt:
             must(doubt[0]["body"]["about"].startswith("bash echo"), "in doubt:", doubt[0])
             self.doubts.add(doubt[0]["hash"])
@@ -441,7 +441,7 @@ class Play:
                 waited = name == "bash" and not args.get("background")
                 at_least[n] = at_least.get(n, 0) + (outcome == "ok" and (waited or not self.power_failed))
                 at_most[n] = at_most.get(n, 0) + (outcome != "not_done" and not said.startswith("Not run") and "was put in place: " not in said)
-                must(not self.layer or outcome != "unknown", "in doubt over a layer:", said)
+                must(not self.scenario.get("layered") or outcome != "unknown", "in doubt over a layer:", said)
             elif name in ("edit", "write", "patch"):
                 must(outcome in ("ok", "not_done", "error") or said.startswith("Not run"), name, "has outcome", outcome)
             elif name == "job":
@@ -461,7 +461,7 @@ class Play:
             must(lines.count(n) >= at_least[n], "command", n, "is done, and not there")
         files = {}
         for folder, folders, names in os.walk(self.place.work):
-            folders[:] = [f for f in folders if f != ".rein" or not self.layer]
+            folders[:] = [f for f in folders if f != ".rein"]      # what was there before, for rein undo
             for name in names:
                 path = os.path.relpath(os.path.join(folder, name), self.place.work)
                 if path != "count":

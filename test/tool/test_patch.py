@@ -25,7 +25,8 @@ def patch(*lines):
 
 def tree(folder):
     out = {}
-    for at, _, names in os.walk(folder):
+    for at, folders, names in os.walk(folder):
+        folders[:] = [f for f in folders if f != ".rein"]
         for name in names:
             path = os.path.join(at, name)
             if ".git" not in path:

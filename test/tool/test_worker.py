@@ -216,7 +216,7 @@ def test_an_earlier_process_is_waited_for():
 
 READ, LOOK, WRITE, REMOVE, TIDY, LIST, SEARCH, GUARD, CHECK, PURGE = range(10)
 NUMBERS = ("what", "offset", "max", "expects", "alike", "mode", "uid", "gid", "literal", "ignore_case", "all", "find", "context")
-TEXTS = ("rel", "temp", "hash", "globs", "data")
+TEXTS = ("rel", "temp", "hash", "globs", "data", "layer")
 
 
 def ask(**fields):
@@ -290,16 +290,18 @@ def test_hostile_questions():
                 # To tidy up where nothing can have been written, and to look for what is not there, is no error.
                 check(what in (TIDY, LOOK) or result_of(answer) < 0 or way == b"", way, what, answer)
                 asked += 1
+        for layer in (b"../evil", b"/tmp/evil-of-rein", b"d/evil", b".", b"..", b".hidden"):
+            check(result_of(worker.answer(ask(what=WRITE, rel=b"n.txt", temp=b".rein-k.tmp", data=b"x", layer=layer))) < 0, layer)
         for temp in (b"../evil", b"/tmp/evil-of-rein", b"d/evil"):
             check(result_of(worker.answer(ask(what=WRITE, rel=b"n.txt", temp=temp, data=b"x"))) < 0, temp)
         check(sorted(os.listdir(place.top)) == before and os.listdir(outside) == ["f"], os.listdir(place.top), os.listdir(outside))
-        check(result_of(worker.answer(ask(what=WRITE, rel=b"dir/new.txt", temp=b".rein-k.tmp", data=b"fine\n"))) == 0)
+        check(result_of(worker.answer(ask(what=WRITE, rel=b"dir/new.txt", temp=b".rein-k.tmp", data=b"fine\n", layer=b"l"))) == 0)
         check(place.read("d/new.txt") == b"fine\n")
         for rel in (b".git/config", b".claude/x", b"d/.mcp.json"):
             check(result_of(worker.answer(ask(what=WRITE, rel=rel, temp=b".rein-k.tmp", data=b"x"))) == -1, rel)
         rng = random.Random(7)
         for _ in range(600):
-            good = bytearray(ask(what=rng.randrange(10), rel=rng.choice([b"a.txt", b".", b"d", b"in"]), max=rng.choice([0, 10, 1 << 40, -1]), data=b"x", globs=b"*",
+            good = bytearray(ask(what=rng.randrange(16), layer=rng.choice([b"", b"l", b"l-0"]), rel=rng.choice([b"a.txt", b".", b"d", b"in"]), max=rng.choice([0, 10, 1 << 40, -1]), data=b"x", globs=b"*",
                                  hash=bytes(32), temp=b".rein-k.tmp", find=rng.randrange(4), context=rng.randrange(3)))
             for _ in range(rng.randrange(1, 4)):
                 at = rng.randrange(len(good))
