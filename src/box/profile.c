@@ -7,8 +7,8 @@
 
 #define PROFILE_MAX (4 << 20)
 
-static const char *const verbs[] = { "uid", "ro", "rw", "keep", "pin", "hide", "dir", "layer", "tmpfs", "dev", "proc", "net",
-                                     "then", "cd", "limit" };
+static const char *const verbs[] = { "uid", "ro", "rw", "keep", "pin", "hide", "dir", "layer", "plan", "tmpfs", "dev", "proc",
+                                     "net", "then", "cd", "limit" };
 static const char *const limits[LIMITS] = { "file", "files", "memory", "processes", "disk" };
 
 static bool known(const char *verb)

@@ -11,7 +11,8 @@
  *   pin A ""                A may be written into, but not be moved away
  *   hide A ""               an empty file or directory stands where A is
  *   dir A ""                a directory, made in the box
- *   layer A B               what is written to A goes into the folders u and w of B, a path relative to A
+ *   layer A B               what is written to A goes into the folders u and w of B, a path relative to A; for once
+ *   plan A B                the same, for a layer that may have been one before, and may be one again
  *   tmpfs A BYTES           an empty file system at A
  *   dev "" ""               /dev with what programs need, /dev/shm and terminals of its own
  *   proc "" ""              /proc of the box's own processes

@@ -224,10 +224,10 @@ static bool make_proc(const struct view *v)
 }
 
 /* An overlay over something of the new root's. Paths are relative: what stands in a name means nothing to the mount's options. */
-static bool make_layer(const struct view *v, const char *path, const char *layer)
+static bool make_layer(const struct view *v, const char *path, const char *layer, const char *more)
 {
     char options[512];
-    int n = snprintf(options, sizeof(options), "lowerdir=.,upperdir=%s/u,workdir=%s/w,userxattr,volatile", layer, layer);
+    int n = snprintf(options, sizeof(options), "lowerdir=.,upperdir=%s/u,workdir=%s/w,userxattr%s", layer, layer, more);
 
     return strpbrk(layer, ",:\\") == NULL && n > 0 && (size_t)n < sizeof(options) && chdir(path) == 0 &&
            (*v->lower = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC)) >= 0 &&
@@ -266,7 +266,9 @@ static bool carry_out(const struct view *v, const struct record *r)
     if (strcmp(r->verb, "dir") == 0)
         return make_dir(v, r->a);
     if (strcmp(r->verb, "layer") == 0)
-        return make_layer(v, r->a, r->b);
+        return make_layer(v, r->a, r->b, ",volatile");
+    if (strcmp(r->verb, "plan") == 0)
+        return make_layer(v, r->a, r->b, "");
     if (strcmp(r->verb, "tmpfs") == 0)
         return make_tmpfs(v, r->a, r->b);
     if (strcmp(r->verb, "dev") == 0)

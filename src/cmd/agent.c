@@ -1,3 +1,4 @@
+#include "cmd/plan.h"
 #include "cmd/service.h"
 #include "cmd/undo.h"
 
@@ -666,6 +667,7 @@ CO int agent_drive(struct agent *a)
 {
     cleanup(scope_done) struct scope turn = SCOPE_INIT;
     const struct view *v = &a->session->view;
+    struct err e = {0};
     int r, status;
 
     if (a->provider->needs_url) {
@@ -673,6 +675,7 @@ CO int agent_drive(struct agent *a)
         a->session->with.quota = a->quota;
     }
 
+    plan_say(a->session);
     driving.turn = &turn;
     scope_go(&turn, "turn", turn_fiber, a);
     if (v->limits.seconds)
@@ -686,6 +689,8 @@ CO int agent_drive(struct agent *a)
 
     status = end_status(a);
     print_answer(a);
+    if (a->plan && v->end != END_OPEN && plan_offer(a, &e) < 0)
+        fail(STATUS_FAILED, "the plan cannot be shown: %s", e.msg);
     if (status == STATUS_DECISION)
         print_waiting(a);
     else if (status != STATUS_DONE)

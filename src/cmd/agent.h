@@ -25,6 +25,7 @@ struct agent {
     struct env *env;
     enum tier tier;
     char *tier_why;
+    const char *plan;               /* the layer of mode plan, which is the box's; NULL: none */
     const struct provider *provider;
     struct session *session;
     struct ledger ledger;

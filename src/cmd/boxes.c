@@ -1,5 +1,6 @@
 /* boxes.c - the box that a mode promises. */
 #include "cmd/agent.h"
+#include "cmd/plan.h"
 
 #include "base/clock.h"
 #include "core/policy.h"
@@ -121,6 +122,17 @@ CO int agent_box(struct agent *a)
     box = xcalloc(1, sizeof(*box));
     *box = (struct boxing){ .tier = a->tier, .limits = BOX_LIMITS, .shelf = true,
                             .layers = !layer || strcmp(layer, "keep") == 0 };
+    if (policy_plans(a->set.mode ? a->set.mode : a->session->view.mode)) {
+        box->layers = box->shelf = false;
+        if (plan_begin(a, box, &e) < 0) {
+            int r = fail(STATUS_PROTECTION, "mode plan needs a layer over the workspace: %s", e.msg);
+
+            boxing_done(box);
+            free(box);
+            return r;
+        }
+        a->plan = box->plan;
+    }
     box->scratch = xasprintf("%s/box/%s", a->home, a->session->log.row.id);
     agent_way_out(a, box, decided);
     env_box(a->env, box);

@@ -72,8 +72,12 @@ static CO int find_history(struct undoing *u, struct str session, struct err *e)
 
     if (r == 0)
         r = store_find(u->a->store, id, &row, e);
-    if (r == -ENOENT)
+    if (r == -ENOENT || r == -ENOTUNIQ)
         return 0;
+    if (r == 0 && strcmp(row.id, id) != 0) {    /* a beginning of its name was enough */
+        session_row_done(&row);
+        return 0;
+    }
     return r < 0 ? r : history_read(u->a, &row, &u->history, e);
 }
 
@@ -153,14 +157,13 @@ static CO int begin(struct undoing *u, struct agent *a)
 /* The step that is meant, and the log that knows of it. */
 static CO int find_step(struct undoing *u, enum layer_state state, const char *could)
 {
-    struct str session, call;
     struct err e = {0};
 
     if (!u->step)
         u->step = last_step(u, state);
     if (!u->step)
         return fail(STATUS_USAGE, "there is nothing here that could be %s", could);
-    if (!u->history.id && layer_of_call(u->step, &session, &call) && find_history(u, session, &e) < 0)
+    if (!u->history.id && find_history(u, (struct str){ u->step, strcspn(u->step, "-") }, &e) < 0)
         return fail(STATUS_FAILED, "%s", e.msg);
     return 0;
 }
@@ -192,28 +195,31 @@ static CO int act(struct undoing *u, enum way way, const char *done)
     return 0;
 }
 
-/* A layer that waits is what a person was told of, or nobody lets it in. */
-static CO int check_waiting(struct undoing *u, const char *name)
+/* What a layer holds that waits. It is what a person was told of, or nobody lets it in. */
+static CO int look_at_waiting(struct undoing *u, const char *name, struct buf *ret)
 {
-    const struct known_call *c = u->history.id ? history_call(&u->history, name) : NULL;
-    cleanup(buf_done) struct buf changes = {0};
+    const char *waits = u->history.id ? history_waits(&u->history, name) : NULL;
     struct err e = {0};
     struct hash hash;
     char hex[HASH_HEX];
     int64_t n;
 
-    if (!c || !c->waits)
-        return 0;
-    layer_changes(u->a->env, name, &changes, &n, &e);
-    hash = hash_bytes(buf_str(&changes));
-    return strcmp(hash_hex(&hash, hex), c->waits) == 0 ? 0 :
+    if (layer_changes(u->a->env, name, ret, &n, &e) < 0)
+        return fail(STATUS_FAILED, "%s", e.msg);
+    hash = hash_bytes(buf_str(ret));
+    return !waits || strcmp(hash_hex(&hash, hex), waits) == 0 ? 0 :
            fail(STATUS_FAILED, "what lies in %s is not what it was when the session said that it waits: nothing was done", name);
 }
 
 static CO int waiting(struct undoing *u, const struct layer_row *row, bool keep)
 {
-    int r = keep ? check_waiting(u, row->name) : 0;
+    cleanup(buf_done) struct buf changes = {0};
+    int r = keep ? look_at_waiting(u, row->name, &changes) : 0;
 
+    if (r == 0 && keep && u->a->in->opt.dry_run) {
+        print_safe(stdout, buf_str(&changes));
+        return 0;
+    }
     take(u, row->name);
     return r != 0 ? r : act(u, keep ? WAY_KEEP : WAY_DROP, keep ? "put in place" : "dropped");
 }

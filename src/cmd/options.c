@@ -22,7 +22,8 @@ static const struct row rows[] = {
     { "key-env",       0,   TEXT,   AT(key_env),       "VAR",   "environment variable that holds its key" },
     { "harness",       0,   TEXT,   AT(harness),       "NAME|DIR", "prompts, tools and limits to run with; default coder" },
     { "mode",          0,   TEXT,   AT(mode),          "MODE",
-      "auto: a box holds what is done (default where there is one); ask: what changes something is asked; open: neither" },
+      "auto: a box holds what is done (default where there is one); plan: and nothing stays before you say so; ask: what changes "
+      "something is asked; open: none of these" },
     { "images",        0,   TEXT,   AT(images),        "yes|no", "whether the model takes images; default: as is known of it" },
     { "max-steps",     0,   NUMBER, AT(max_steps),     "N",     "model requests per message" },
     { "budget-tokens", 0,   NUMBER, AT(budget_tokens), "N",     "tokens of the whole session, in and out" },
@@ -50,7 +51,7 @@ static const struct row rows[] = {
     { "report",        0,   TEXT,   AT(report),        "FILE",  "box: write what happened to a file instead of stderr" },
     { "allow",         0,   LIST,   AT(allow),         "PREFIX", "rules test: a command that a person has allowed" },
     { "older",         0,   NUMBER, AT(older),         "DAYS",  "gc: also sessions in which nothing happened for so long" },
-    { "dry-run",       0,   SWITCH, AT(dry_run),       NULL,    "gc: say what would be removed" },
+    { "dry-run",       0,   SWITCH, AT(dry_run),       NULL,    "gc: say what would be removed; redo: list what waits" },
     { "turn",          0,   SWITCH, AT(turn),          NULL,    "undo: all that came of the last message" },
     { "what",          0,   TEXT,   AT(what),          "files|talk|both", "undo: files, the talk (a fork goes on), or both" },
     { "last",          0,   SWITCH, AT(last),          NULL,    "the session made last" },

@@ -50,19 +50,20 @@ static void note_call(struct history *h, uint64_t seq, const json_t *b)
         return;
     GROW(h->calls, h->ncalls, h->calls_cap);
     h->calls[h->ncalls++] = (struct known_call){ str_dup(js_str(b, "call")), title(c), xstrdup(view_writer(&h->view, seq, h->id)),
-                                                 NULL, seq, h->view.user_seq, h->before };
+                                                 seq, h->view.user_seq, h->before };
 }
 
-static void note_waiting(struct history *h, const json_t *b)
+static void note_waiting(struct history *h, uint64_t seq, const json_t *b)
 {
-    struct str call = js_str(b, "call");
+    const char *layer = js_str(b, "layer").p;
 
-    for (size_t i = h->ncalls; i-- > 0 && js_str(b, "waits").p;)
-        if (str_is(call, h->calls[i].name)) {
-            free(h->calls[i].waits);
-            h->calls[i].waits = str_dup(js_str(b, "waits"));
-            break;
-        }
+    if (!js_str(b, "waits").p)
+        return;
+    GROW(h->waiting, h->nwaiting, h->waiting_cap);
+    h->waiting[h->nwaiting++] = (struct known_layer){
+        layer ? xstrdup(layer) : xasprintf("%s-%.*s", view_writer(&h->view, seq, h->id), STR(js_str(b, "call"))),
+        str_dup(js_str(b, "waits")),
+    };
 }
 
 static struct undone layers_in(const json_t *b)
@@ -102,8 +103,8 @@ static int read_event(void *arg, struct event *ev, struct err *e)
         r = view_fold(&h->view, ev, b, e);
     if (r == 0 && ev->kind == EV_INTENT)
         note_call(h, ev->seq, b);
-    else if (r == 0 && ev->kind == EV_RESULT)
-        note_waiting(h, b);
+    else if (r == 0 && (ev->kind == EV_RESULT || ev->kind == EV_COMMIT))
+        note_waiting(h, ev->seq, b);
     else if (r == 0 && ev->kind == EV_UNDO && str_is(js_str(b, "way"), "undo") && str_is(js_str(b, "phase"), "end"))
         note_undone(h, b);
     return r;
@@ -125,9 +126,13 @@ CO void history_done(struct history *h)
         free(h->calls[i].name);
         free(h->calls[i].title);
         free(h->calls[i].writer);
-        free(h->calls[i].waits);
     }
     free(h->calls);
+    for (size_t i = 0; i < h->nwaiting; i++) {
+        free(h->waiting[i].name);
+        free(h->waiting[i].hash);
+    }
+    free(h->waiting);
     for (size_t i = 0; i < h->nundone; i++)
         undone_free(&h->undone[i]);
     free(h->undone);
@@ -174,9 +179,10 @@ CO int undo_layers(struct env *v, enum way way, char *const *layers, size_t n, s
 static void add_words(const struct history *h, enum way way, char *const *layers, size_t n, struct buf *out)
 {
     static const char *const words[] = {
-        [WAY_UNDO] = "The user has taken back what these calls changed", [WAY_REDO] = "The user has put back in place what these "
-        "calls changed", [WAY_KEEP] = "The user has let in what this call changed", [WAY_DROP] = "The user has dropped what this "
-        "call changed",
+        [WAY_UNDO] = "The user has taken back what these calls changed",
+        [WAY_REDO] = "The user has put in place again what these calls changed",
+        [WAY_KEEP] = "The user has let in what waited",
+        [WAY_DROP] = "The user has dropped what waited",
     };
     struct str last = {0};
 
@@ -185,7 +191,9 @@ static void add_words(const struct history *h, enum way way, char *const *layers
         const struct known_call *c = h ? history_call(h, layers[i]) : NULL;
         struct str session, call;
 
-        if (!layer_of_call(layers[i], &session, &call) || (last.n == call.n && memcmp(last.p, call.p, call.n) == 0))
+        if (!layer_of_call(layers[i], &session, &call))
+            call = str_of(layers[i]);
+        if ((last.n == call.n && memcmp(last.p, call.p, call.n) == 0))
             continue;
         buf_addf(out, "%s%.*s%s%s", last.n ? "; " : "", STR(call), c ? " " : "", c ? c->title : "");
         last = call;
@@ -300,4 +308,12 @@ CO int undo_carry_on(struct session *s, struct env *v, struct err *e)
     session_put(s, EV_UNDO, 0, FROM_USER, &body);
     undone_free(&u);
     return session_commit(s, e);
+}
+
+const char *history_waits(const struct history *h, const char *layer)
+{
+    for (size_t i = h->nwaiting; i-- > 0;)
+        if (strcmp(h->waiting[i].name, layer) == 0)
+            return h->waiting[i].hash;
+    return NULL;
 }

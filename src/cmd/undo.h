@@ -16,8 +16,12 @@ struct known_call {
     char *name;                 /* ANSWER.INDEX */
     char *title;                /* its tool, and what it is about */
     char *writer;               /* the session whose call it is */
-    char *waits;                /* hash of the changes that wait for a person, or NULL */
     uint64_t seq, turn, before; /* of its intent; of the message that it is for; of the last event before its request */
+};
+
+/* A layer that waits for a person, and the hash of its list of changes. */
+struct known_layer {
+    char *name, *hash;
 };
 
 /* What a log says of undos: those that were brought to their end, eldest first. */
@@ -32,6 +36,8 @@ struct history {
     const char *id;
     struct known_call *calls;
     size_t ncalls, calls_cap;
+    struct known_layer *waiting;
+    size_t nwaiting, waiting_cap;
     struct undone *undone;
     size_t nundone, undone_cap;
     uint64_t before;            /* the last event before the last request */
@@ -43,6 +49,9 @@ CO void history_done(struct history *h);
 
 /* The call that a layer is a step of, or NULL. */
 const struct known_call *history_call(const struct history *h, const char *layer);
+
+/* The hash of a layer's changes, as they were when it was said that it waits, or NULL. */
+const char *history_waits(const struct history *h, const char *layer);
 
 /* The session and the call in a layer's name: "SESSION-ANSWER.INDEX" or that and "-PART". False: it is no call's. */
 bool layer_of_call(const char *layer, struct str *ret_session, struct str *ret_call);

@@ -215,6 +215,16 @@ static int read_harness(const struct folder *f, const char *model, struct harnes
     }
     h->system = buf_take(&system);
 
+    list = json_object_get(y, "plan");
+    for (i = 0; i < ARRAY_SIZE(h->plan) && json_array_size(list); i++) {
+        const char *name = json_string_value(json_array_get(list, i));
+        const struct file *words = folder_find(f, name ? name : "");
+
+        if (!words)
+            return err_set(e, -ENOENT, "harness.yaml: plan: takes two files: what is said at its beginning, and after it");
+        h->plan[i] = str_dup(str_trim(buf_str(&words->data)));
+    }
+
     list = json_object_get(y, "tools");
     h->tools = xcalloc(json_array_size(list), sizeof(*h->tools));
     json_array_foreach(list, i, item) {
@@ -274,6 +284,8 @@ void harness_free(struct harness *h)
     }
     free(h->tools);
     free(h->system);
+    for (size_t i = 0; i < ARRAY_SIZE(h->plan); i++)
+        free(h->plan[i]);
     free(h->source);
     free(h->name);
     free(h);

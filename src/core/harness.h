@@ -4,6 +4,7 @@
  *
  *     harness.yaml        name, version, system: [files], tools: [names], limits: {...}, output: {...},
  *                         shell: {persistent: true}, context: {fold_above: BYTES},
+ *                         plan: [file, file]: what is said when mode plan begins, and has ended
  *                         models: {"PATTERN PATTERN": {TOOL: TOOL}}: for models of such names another tool in its place
  *     system.md ...       the system prompt, in sections; {{cwd}} and {{date}} are filled in from the log
  *     tools/NAME.json     description and parameters of a tool, as the model gets them
@@ -29,6 +30,7 @@ struct harness {
     int64_t version;
     struct hash hash;
     char *system;               /* with its {{...}} still in it */
+    char *plan[2];              /* what the model is told when mode plan begins, and when it has ended; NULL: nothing */
     struct harness_tool *tools;
     size_t ntools;
     struct limits limits;       /* where the user says nothing */

@@ -280,16 +280,17 @@ CO int policy_grants(struct session *s, const struct tool *tool, const json_t *a
 
 bool policy_boxes(const char *mode)
 {
-    return mode && strcmp(mode, "auto") == 0;
+    return mode && (strcmp(mode, "auto") == 0 || policy_plans(mode));
+}
+
+bool policy_plans(const char *mode)
+{
+    return mode && strcmp(mode, "plan") == 0;
 }
 
 int policy_mode(const char *mode, struct err *e)
 {
-    if (strcmp(mode, "ask") == 0 || strcmp(mode, "open") == 0 || strcmp(mode, "auto") == 0)
+    if (strcmp(mode, "ask") == 0 || strcmp(mode, "open") == 0 || policy_boxes(mode))
         return 0;
-    if (strcmp(mode, "plan") == 0)
-        return err_set(e, -ENOTSUP,
-                       "mode plan needs a layer over the workspace, which this rein does not make yet: use --mode ask, or "
-                       "rein box --mode plan for a command that can only look");
     return err_set(e, -EINVAL, "there is no mode '%s': ask, auto, plan or open", mode);
 }

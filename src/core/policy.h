@@ -23,8 +23,11 @@ CO int policy_judge(struct session *s, const struct tool *tool, const json_t *ar
  * grants' texts are the caller's; root, session and times are not filled in. */
 CO int policy_grants(struct session *s, const struct tool *tool, const json_t *args, struct grants *ret, struct err *e);
 
-/* 0, or -EINVAL for a word that is no mode, or -ENOTSUP for a mode that promises a protection this rein cannot give. */
+/* 0, or -EINVAL for a word that is no mode. */
 int policy_mode(const char *mode, struct err *e);
 
 /* Whether commands run in a box in this mode, and must not run without. */
 bool policy_boxes(const char *mode);
+
+/* Whether all that is changed in this mode lies in one layer, until a person has seen it. */
+bool policy_plans(const char *mode);

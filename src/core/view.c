@@ -94,6 +94,7 @@ void view_done(struct view *v)
     free(v->plan);
     free(v->shell);
     free(v->undoing);
+    free(v->told_mode);
     free(v->shell_dir);
     free(v->boot);
     free(v->cwd);
@@ -472,6 +473,10 @@ int view_fold(struct view *v, const struct event *ev, const json_t *b, struct er
         v->bytes_since += (int64_t)ev->body.n;
         v->answered = false;
         v->steps = v->pauses = v->unread = 0;
+        break;
+    case EV_STEER:
+        v->bytes_since += (int64_t)ev->body.n;
+        put(&v->told_mode, js_str(b, "mode"));
         break;
     case EV_REQUEST:
         v->request_seq = ev->seq;

@@ -155,6 +155,7 @@ struct view {
     char *shell_dir;            /* the directory in which it begins, or NULL: the session's */
     char *shell;                /* key of the command whose directory and variables the next one begins with, or NULL */
 
+    char *told_mode;            /* the mode of which the model was told last, or NULL */
     char *undoing;              /* body of an undo that was begun and has no end, or NULL */
 
     struct origin *origins;     /* eldest first */

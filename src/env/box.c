@@ -218,6 +218,11 @@ static void add_base(struct boxing *b, const char *root)
     profile_add(&b->base, "dev", "", "");
     profile_add(&b->base, "proc", "", "");
     profile_add(&b->base, b->read_only ? "ro" : "rw", root, "");
+    if (b->plan) {
+        cleanup(freep) char *at = xasprintf(".rein/layers/%s", b->plan);
+
+        profile_add(&b->base, "plan", root, at);
+    }
     number(&b->base, "file", b->limits.file);
     number(&b->base, "files", b->limits.files);
     number(&b->base, "memory", b->limits.memory);
@@ -253,6 +258,7 @@ void boxing_done(struct boxing *b)
     free(b->held);
     free(b->scratch);
     free(b->layer);
+    free(b->plan);
     free(b->own[0]);
     free(b->own[1]);
     for (size_t i = 0; b->git && b->git[i]; i++)
@@ -361,10 +367,10 @@ void boxing_profile(struct boxing *b, const char *root, struct buf *out)
     if (b->tier == TIER_LIVE) {
         cleanup(freep) char *own = xasprintf("%s/.rein", root), *layers = xasprintf("%s/layers", own);
 
-        profile_add(out, "hide", b->layer ? own : layers, "");
+        profile_add(out, "hide", b->layer || b->plan ? own : layers, "");
     }
     if (b->tier == TIER_LIVE && !b->read_only)
-        keep_guarded(&b->guard, root, b->masks || !b->layer, out);
+        keep_guarded(&b->guard, root, b->masks || (!b->layer && !b->plan), out);
     profile_add(out, "cd", root, "");
 }
 

@@ -548,8 +548,8 @@ CO void local_check_box(struct local *l, const char *key, struct env_outcome *o)
     size_t moved = 0;
     int r;
 
-    if (!l->box || !o->started || !boxing_guarded(l->box, &before))
-        return;
+    if (!l->box || l->box->plan || !o->started || !boxing_guarded(l->box, &before))
+        return;                         /* (what lies in a plan is looked at when it is put in place) */
     q.data = buf_str(&before);
     fiber_shield();                     /* nothing of it may stay because nobody waits */
     r = local_ask(l, &q, "the workspace to be looked through", &in, &a, &e);

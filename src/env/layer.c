@@ -25,14 +25,21 @@ static CO int act(struct env *v, struct files_ask *q, struct err *e)
     return ask(v, q, &in, &a, e);
 }
 
-CO int layer_begin(struct env *v, const char *name, struct err *e)
+CO int layer_make(struct env *v, const char *name, struct err *e)
 {
-    struct local *l = local(v);
     struct files_ask q = { FILES_LAYER, .temp = str_of(name) };
     int r = act(v, &q, e);
 
     if (r == -EEXIST && layer_drop(v, name, e) == 0)
         r = act(v, &q, e);              /* an earlier try's, of which nothing came */
+    return r;
+}
+
+CO int layer_begin(struct env *v, const char *name, struct err *e)
+{
+    struct local *l = local(v);
+    int r = layer_make(v, name, e);
+
     if (r < 0)
         return r;
     free(l->box->layer);

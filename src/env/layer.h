@@ -3,6 +3,9 @@
 
 #include "core/env.h"
 
+/* Makes a layer. Not durable before it is kept. */
+CO int layer_make(struct env *v, const char *name, struct err *e);
+
 /* From now on the commands of a boxed environment run over a layer of that name: letters, digits and '-'. Not durable
  * before it is kept. */
 CO int layer_begin(struct env *v, const char *name, struct err *e);

@@ -89,15 +89,16 @@ static char *temp_name(const char *key)
     return xasprintf(".rein-%s.tmp", key);
 }
 
-static char *layer_name(const char *key, unsigned part)
+/* In a plan there is one layer for all. */
+static char *layer_name(const struct local *l, const char *key, unsigned part)
 {
-    return key ? xasprintf("%s-%u", key, part) : xstrdup("");
+    return key && !(l->box && l->box->plan) ? xasprintf("%s-%u", key, part) : xstrdup("");
 }
 
 static CO int tidy(struct local *l, const char *rel, const char *key, unsigned part, struct err *e)
 {
     cleanup(buf_done) struct buf in = {0};
-    cleanup(freep) char *temp = key ? temp_name(key) : xstrdup(""), *layer = layer_name(key, part);
+    cleanup(freep) char *temp = key ? temp_name(key) : xstrdup(""), *layer = layer_name(l, key, part);
     struct files_answer a;
 
     return local_ask(l, &(struct files_ask){ FILES_TIDY, .rel = str_of(rel), .temp = str_of(temp), .layer = str_of(layer) },
@@ -136,7 +137,7 @@ static CO int change(struct local *l, const struct files_ask *q, const struct en
 
 static CO int local_write(struct env *v, const struct env_write *w, struct err *e)
 {
-    cleanup(freep) char *rel = NULL, *temp = temp_name(w->key), *layer = layer_name(w->key, w->part);
+    cleanup(freep) char *rel = NULL, *temp = temp_name(w->key), *layer = layer_name(local(v), w->key, w->part);
     int r = place(local(v), w->path, &rel, e);
     struct files_ask q = { .what = FILES_WRITE, .temp = str_of(temp), .data = w->data, .expects = w->expect != NULL,
                            .layer = str_of(layer), .all = w->back };
@@ -159,7 +160,7 @@ static CO int local_write(struct env *v, const struct env_write *w, struct err *
 
 static CO int local_remove(struct env *v, const struct env_write *w, struct err *e)
 {
-    cleanup(freep) char *rel = NULL, *layer = layer_name(w->key, w->part);
+    cleanup(freep) char *rel = NULL, *layer = layer_name(local(v), w->key, w->part);
     int r = place(local(v), w->path, &rel, e);
 
     if (r < 0)
@@ -265,8 +266,13 @@ static const struct env_ops ops = {
 
 void env_box(struct env *v, struct boxing *box)
 {
-    worker_end(&local(v)->worker);      /* one that was needed before works outside of it */
-    local(v)->box = box;
+    struct local *l = local(v);
+
+    worker_end(&l->worker);             /* one that was needed before works outside of it */
+    if (l->box)
+        boxing_done(l->box);
+    free(l->box);
+    l->box = box;
 }
 
 void env_session(struct env *v, const char *id)

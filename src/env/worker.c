@@ -63,7 +63,8 @@ static CO int start(struct worker *w, struct boxing *b, struct err *e)
     cleanup(freep) char *path = NULL, **env = NULL;
     const char *home = getenv("HOME");
     char parent[24], spaces[BOX_HELD][8], id[WIRE_ID];
-    const char *argv[7 + BOX_HELD] = { "rein-files", parent, w->root, wire_id(w->root_fd, id), b ? "1" : "0", home ? home : "/" };
+    const char *argv[7 + BOX_HELD] = { "rein-files", parent, w->root, b && b->plan ? "" : wire_id(w->root_fd, id), b ? "1" : "0",
+                                       home ? home : "/" };
     struct proc_fd fds[2 + BOX_HELD];
     size_t n = 0;
     int r = proc_beside("rein-files", &path, e), pair[2];

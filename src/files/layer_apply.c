@@ -2,6 +2,7 @@
 #include "files/layer_impl.h"
 
 #include <dirent.h>
+#include <linux/limits.h>
 #include <stdio.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -26,6 +27,8 @@ static int put_file(int dir, const char *name, struct str text, bool sync)
         return renameat(dir, temp, dir, name) < 0 ? -errno : 0;
     return fsync(fd) < 0 || renameat(dir, temp, dir, name) < 0 || fsync(dir) < 0 ? -errno : 0;
 }
+
+#define SYNCED_ALONE ((size_t)500)      /* steps; to sync so many folders takes as long as to sync a file system */
 
 #define KNOWN_OUT "%llu %llu %lld %lld %o %u %u "
 #define KNOWN_ARGS(k) (unsigned long long)(k).dev, (unsigned long long)(k).ino, (long long)(k).size, (long long)(k).mtime, \
@@ -154,12 +157,16 @@ static bool is_step(const struct step *s)
     return s->kind == 'x' || s->kind == 'a' || s->kind == 'r';
 }
 
+static bool is_that(const struct stat *st, const struct known *k)
+{
+    return st->st_ino == k->ino && st->st_dev == k->dev && (st->st_mode & S_IFMT) == (k->mode & S_IFMT);
+}
+
 static bool is(int dir, const char *name, const struct known *k)
 {
     struct stat st;
 
-    return fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_ino == k->ino && st.st_dev == k->dev &&
-           (st.st_mode & S_IFMT) == (k->mode & S_IFMT);
+    return fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && is_that(&st, k);
 }
 
 static bool is_missing(int dir, const char *name)
@@ -174,14 +181,19 @@ static bool is_unchanged(int dir, const char *name, const struct known *k)
 {
     struct stat st;
 
-    return is(dir, name, k) && fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+    return fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && is_that(&st, k) &&
            (S_ISDIR(st.st_mode) || (st.st_size == k->size && st.st_mtim.tv_sec * NS + st.st_mtim.tv_nsec == k->mtime));
+}
+
+static int open_folder(const struct layer *l, const struct step *s)
+{
+    return strcmp(s->path, ".") == 0 ? fcntl(l->root, F_DUPFD_CLOEXEC, 0) : open_dir(l->root, s->path);
 }
 
 static int put_meta(const struct layer *l, const struct step *s, bool forth)
 {
     const struct known *k = forth ? &s->new : &s->old;
-    cleanup(closep) int fd = strcmp(s->path, ".") == 0 ? fcntl(l->root, F_DUPFD_CLOEXEC, 0) : open_dir(l->root, s->path);
+    cleanup(closep) int fd = open_folder(l, s);
     struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, { k->mtime / NS, k->mtime % NS } };
 
     if (fd < 0)
@@ -190,7 +202,31 @@ static int put_meta(const struct layer *l, const struct step *s, bool forth)
         return -errno;
     if ((s->old.mode & 03777) != (s->new.mode & 03777) && fchmod(fd, k->mode & 03777) < 0)
         return -errno;
-    return futimens(fd, times) < 0 || fsync(fd) < 0 ? -errno : 0;
+    return futimens(fd, times) < 0 ? -errno : 0;
+}
+
+/* Makes what was done durable: folder by folder, or, where there is much, all of the file system, for which others are waited. A
+ * command's plan has every folder that it touches, that of a file tool only the file's step. */
+static int sync_folders(const struct layer *l)
+{
+    bool folders = l->plan.n && l->plan.v[l->plan.n - 1].kind == 'm';
+    struct sides sides = { NULL, -1, -1 };
+    int r = 0;
+
+    if (l->plan.n > SYNCED_ALONE)
+        return syncfs(l->root) < 0 ? -errno : 0;
+    for (size_t i = 0; i < l->plan.n && r == 0; i++) {
+        const struct step *s = &l->plan.v[i];
+        cleanup(closep) int fd = s->kind == 'm' ? open_folder(l, s) : -1;
+        const char *name;
+
+        if (s->kind == 'm')
+            r = fd < 0 ? fd : fsync(fd) < 0 ? -errno : 0;
+        else if (!folders && is_step(s) && (r = open_sides(l, s->path, false, &sides, &name)) == 0)
+            r = fsync(sides.there) < 0 ? -errno : 0;
+    }
+    sides_done(&sides);
+    return r;
 }
 
 /* Does a step, or sees that it is done. What somebody else has put there is left alone: -ESTALE, or, on the way `back` from a step
@@ -200,14 +236,17 @@ static int do_step(const struct layer *l, const struct step *s, bool forth, bool
     const struct known *in = forth ? &s->new : &s->old, *out = forth ? &s->old : &s->new;   /* what comes there, what goes */
     const char *name;
     int r = open_sides(l, s->path, true, sides, &name);
-    bool comes = s->kind == 'x' || (s->kind == 'a') == forth, goes = s->kind == 'x' || !comes;
+    bool comes = s->kind == 'x' || (s->kind == 'a') == forth, goes = s->kind == 'x' || !comes, there;
     struct stat st;
 
     if (r < 0)
         return r;
-    if (comes ? is(sides->there, name, in) : is_missing(sides->there, name))
+    there = fstatat(sides->there, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
+    if (!there && errno != ENOENT)
+        return -errno;
+    if (comes ? there && is_that(&st, in) : !there)
         return 0;
-    if (goes ? !is(sides->there, name, out) : !is_missing(sides->there, name))
+    if (goes ? !there || !is_that(&st, out) : there)
         return back ? 0 : -ESTALE;
     if (!comes && fstatat(sides->here, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && layer_hides(sides->here, name, &st) &&
         unlinkat(sides->here, name, 0) < 0)
@@ -240,9 +279,7 @@ static int go(const struct layer *l, bool forth, bool back, const char **ret_pat
             *ret_path = l->plan.v[i].path;
             r = put_meta(l, &l->plan.v[i], forth);
         }
-    if (r == 0 && syncfs(l->root) < 0)
-        r = -errno;
-    return r;
+    return r < 0 ? r : sync_folders(l);
 }
 
 /* How much there is below a folder. */
@@ -328,31 +365,54 @@ bool layer_is_kept(const struct layer *l)
     return kept;
 }
 
+/* Removes overlayfs's own attributes. What a command names so itself lies one level deeper, and comes up. */
+static void strip_marks(int fd)
+{
+    static const char *const spaces[] = { "user.overlay.", "trusted.overlay." };
+    char few[1024], value[1024];
+    cleanup(freep) char *many = NULL;
+    ssize_t n = flistxattr(fd, few, sizeof(few));
+    const char *names = few;
+
+    if (n < 0 && errno == ERANGE) {
+        names = many = xmalloc(XATTR_LIST_MAX);
+        n = flistxattr(fd, many, XATTR_LIST_MAX);
+    }
+    for (const char *at = names; at < names + MAX(n, (ssize_t)0); at += strlen(at) + 1)
+        for (size_t i = 0; i < ARRAY_SIZE(spaces); i++) {
+            size_t k = strlen(spaces[i]);
+            char up[XATTR_NAME_MAX + 1];
+            ssize_t got;
+
+            if (strncmp(at, spaces[i], k) != 0)
+                continue;
+            if (strncmp(at + k, "overlay.", 8) == 0 && (got = fgetxattr(fd, at, value, sizeof(value))) >= 0) {
+                snprintf(up, sizeof(up), "%s%s", spaces[i], at + k + 8);
+                fsetxattr(fd, up, value, (size_t)got, 0);
+            }
+            fremovexattr(fd, at);
+        }
+}
+
 /* What belongs to overlayfs only, and bits that let others become the user. */
 static void strip(int dir, const char *name, int depth)
 {
-    static const char *const marks[] = { "opaque", "origin", "impure", "redirect", "metacopy", "nlink", "uuid", "upper" };
     cleanup(closep) int fd = -1;
     struct dirent *de;
     struct stat st;
+    mode_t needs;
     DIR *d;
 
     if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)))
         return;
-    if ((st.st_mode & 0700) != 0700)    /* the user's own rights over it, for as long as it takes */
-        fchmodat(dir, name, (st.st_mode & 0777) | 0700, 0);
+    needs = S_ISDIR(st.st_mode) ? 0700 : 0600;
+    if ((st.st_mode & needs) != needs)  /* the user's own rights over it, for as long as it takes */
+        fchmodat(dir, name, (st.st_mode & 0777) | needs, 0);
     fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0)
         return;
-    for (size_t i = 0; i < ARRAY_SIZE(marks); i++) {
-        char full[64];
-
-        snprintf(full, sizeof(full), "user.overlay.%s", marks[i]);
-        fremovexattr(fd, full);
-        snprintf(full, sizeof(full), "trusted.overlay.%s", marks[i]);
-        fremovexattr(fd, full);
-    }
-    if (S_ISREG(st.st_mode))
+    strip_marks(fd);
+    if (S_ISREG(st.st_mode) && (st.st_mode & 06000 || (st.st_mode & needs) != needs))
         fchmod(fd, st.st_mode & 01777);
     if (!S_ISDIR(st.st_mode) || depth > DEPTH_MAX)
         return;

@@ -230,7 +230,7 @@ int main(int argc, char **argv)
     char id[WIRE_ID];
 
     if (argc <= FIXED) {
-        fprintf(stderr, "usage: rein-files PARENT ROOT DEVICE:INODE BOXED HOME [FD ...] (rein starts it)\n");
+        fprintf(stderr, "usage: rein-files PARENT ROOT DEVICE:INODE|\"\" BOXED HOME [FD ...] (rein starts it)\n");
         return 2;
     }
     w.root = argv[2];
@@ -244,7 +244,7 @@ int main(int argc, char **argv)
     w.fd = open(w.root, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (w.fd < 0 || fchdir(w.fd) < 0)
         cannot(w.root, errno);
-    if (strcmp(wire_id(w.fd, id), argv[3]) != 0)
+    if (*argv[3] && strcmp(wire_id(w.fd, id), argv[3]) != 0)
         cannot("another folder stands where the workspace was", ESTALE);
     confine(w.root);
     if (getppid() != parent)
