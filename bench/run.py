@@ -152,6 +152,51 @@ def bench_box(place, supervisor, turns, rounds):
     row("a command in the box, over a plain spawn", over, supervisor, "<= 2.5 ms", "ms", over <= 2.5)
 
 
+REWRITE = """import os
+for folder, _, names in os.walk('many'):
+    for name in names:
+        with open(os.path.join(folder, name), 'w') as f:
+            f.write('new ' + name)
+os.mkdir('.claude')"""         # something that waits for a person, so that the command and what comes after it are told apart
+
+
+def bench_layers(place, files, rounds):
+    """Changed files put in place, durably, and taken back; against bare exchanges of as many."""
+    for folder in range(20):
+        os.makedirs(os.path.join(place.work, "many", str(folder)))
+        for i in range(files // 20):
+            with open(os.path.join(place.work, "many", str(folder), f"f{i}"), "w", encoding="utf-8") as f:
+                f.write(f"old {i}")
+    with open(os.path.join(place.work, "rewrite.py"), "w", encoding="utf-8") as f:
+        f.write(REWRITE)
+
+    def timed(*args):
+        os.sync()
+        began = time.monotonic()
+        subprocess.run([REIN, *args], cwd=place.work, env=place.env, stdout=subprocess.DEVNULL, check=True)
+        return time.monotonic() - began
+    took = {"put in place": [], "taken back": []}
+    floor = []
+    for _ in range(rounds):
+        report = os.path.join(place.top, "report")
+        subprocess.run([REIN, "box", "--layer", "keep", "-q", "--report", report, "--", "python3 rewrite.py"], cwd=place.work, env=place.env, stderr=subprocess.DEVNULL, check=False)
+        with open(report, encoding="utf-8") as f:
+            layer = json.load(f)["layer"]
+        took["put in place"].append(timed("redo", layer))
+        took["taken back"].append(timed("undo", layer))
+        subprocess.run([REIN, "redo", layer], cwd=place.work, env=place.env, stdout=subprocess.DEVNULL, check=True)
+        shutil.rmtree(os.path.join(place.work, ".claude"))
+        shutil.rmtree(os.path.join(place.work, ".rein"))
+        out = subprocess.run([os.path.join(BIN, "exchange"), str(files)], cwd=place.work, stdout=subprocess.PIPE, check=True)
+        floor.append(float(out.stdout))
+        shutil.rmtree(os.path.join(place.work, "exchange-a"))
+        shutil.rmtree(os.path.join(place.work, "exchange-b"))
+    bare = files / statistics.median(floor) / 1000
+    for what, seconds in took.items():
+        speed = files / statistics.median(seconds) / 1000
+        row(f"{files} changed files {what}", speed, bare, ">= 40 k/s", "k/s", speed >= 40)
+
+
 def bench_appends(place, events):
     for batch in (1, 2, 10, 100):
         folder = os.path.join(place.top, f"append{batch}")
@@ -243,6 +288,7 @@ def main():
         bench_first(place, 3 if quick else 15)
         bench_turns(place, 60 if quick else 1000, supervisor, 1 if quick else 3)
         bench_box(place, supervisor, 50 if quick else 200, 1 if quick else 5)
+        bench_layers(place, 2000 if quick else 20000, 1 if quick else 5)
         bench_appends(place, 100 if quick else 2000)
         bench_search(place, 600 if quick else 12000, 3 if quick else 15)
         bench_recovery(place, 250 if quick else 2500, 1, 3 if quick else 20, 200)

@@ -140,7 +140,8 @@ static void generate_files(void)
     static const char *const allowed[] = {
         "read", "write", "pread64", "pwrite64", "readv", "writev", "lseek", "close", "open", "openat", "openat2", "fstat", "stat",
         "lstat", "newfstatat", "fstatat64", "fstat64", "statx", "getdents64", "readlink", "readlinkat", "access", "faccessat",
-        "faccessat2", "fcntl", "dup", "fsync", "fdatasync", "rename", "renameat", "renameat2", "unlink", "unlinkat", "rmdir",
+        "faccessat2", "fcntl", "dup", "fsync", "fdatasync", "rename", "renameat", "renameat2", "link", "linkat", "mknod", "mknodat",
+        "unlink", "unlinkat", "rmdir",
         "mkdir", "mkdirat",
         "chmod", "fchmod", "fchmodat", "fchown", "fchownat", "ftruncate", "mmap", "munmap", "mprotect", "mremap",
         "madvise", "brk", "futex", "set_robust_list", "rseq", "rt_sigaction", "rt_sigprocmask", "rt_sigreturn", "sigaltstack",

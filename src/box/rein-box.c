@@ -605,7 +605,7 @@ int main(int argc, char **argv)
         return 0;                       /* the program of a probe */
     if (!parse(argc, argv, &r.opt))
         return usage("wrong arguments");
-    if (r.opt.profile >= 0 && !profile_read(r.opt.profile, &r.profile, &what))
+    if ((r.opt.probe >= 0 || r.opt.hold >= 0) && !profile_read(r.opt.profile, &r.profile, &what))
         return usage(what);
     if (r.opt.probe >= 0)
         return probe(&r);
@@ -614,7 +614,7 @@ int main(int argc, char **argv)
     if (!prepare(&r, out, in))
         return usage("cannot become the reaper, the spool is in use, or memory or descriptors are short");
     if (r.opt.profile >= 0)
-        close(r.opt.profile);
+        fcntl(r.opt.profile, F_SETFD, FD_CLOEXEC);
     report(r.opt.spool, "box pid=%d started=%lld key=%.160s\n", getpid(), started_at(getpid()), r.opt.key);
     do
         n = read(r.opt.link, &word, 1);
@@ -626,6 +626,12 @@ int main(int argc, char **argv)
     }
     began = now_ms();
     report(r.opt.spool, "started\n");
+    if (r.opt.profile >= 0 && !profile_read(r.opt.profile, &r.profile, &what)) {        /* rein wrote it meanwhile */
+        report(r.opt.spool, "unboxed %d %.200s\n", EINVAL, what);
+        return 0;
+    }
+    if (r.opt.profile >= 0)
+        close(r.opt.profile);
     signal(SIGPIPE, SIG_DFL);           /* the program is to find it as usual */
     for (int i = 0; i < BOX_NAMESPACES; i++)
         held[i] = r.opt.enter + i;

@@ -64,6 +64,8 @@ static CO int main_fiber(void *arg)
     scope_done(&a->side);
     if (a->proxy.listener)
         close(a->proxy.listener);
+    if (a->session && a->env)
+        layers_close(a->env);
     session_free(a->session);
     ledger_done(&a->ledger);
     store_close(a->store);

@@ -181,7 +181,7 @@ static bool says_yes(void)
 static CO void settle_layer(struct agent *a, struct layered *y)
 {
     const char *word = a->in->opt.layer;
-    int r = layer_changes(a->env, y->name, &y->changes, &y->n, &y->e);
+    int r = layer_changes(a->env, y->name, false, &y->changes, &y->n, &y->e);
     bool seen = false;
     struct err dropped;
 

@@ -9,6 +9,8 @@
 
 #include <stdio.h>
 
+#define CARRIED_ON (-1)
+
 struct undoing {
     struct agent *a;
     struct layers all;
@@ -154,18 +156,36 @@ static CO int begin(struct undoing *u, struct agent *a)
     return r < 0 ? fail(STATUS_FAILED, "%s", e.msg) : 0;
 }
 
-/* The step that is meant, and the log that knows of it. */
+/* What an earlier rein was killed over comes first, and is enough for once: CARRIED_ON. */
+static CO int carry_on(struct undoing *u)
+{
+    struct err e = {0};
+    size_t n = 0;
+    int r = u->history.id ? history_carry_on(&u->history, u->a->env, &n, &e) : 0;
+
+    if (r < 0)
+        return fail(STATUS_FAILED, "%s", e.msg);
+    if (n)
+        puts("what was begun before is done");
+    return n > 0 ? CARRIED_ON : 0;
+}
+
+/* The step that is meant, and the log that knows of it. CARRIED_ON: there was something else to do first. */
 static CO int find_step(struct undoing *u, enum layer_state state, const char *could)
 {
     struct err e = {0};
 
+    const char *any;
+    int r;
+
     if (!u->step)
         u->step = last_step(u, state);
-    if (!u->step)
-        return fail(STATUS_USAGE, "there is nothing here that could be %s", could);
-    if (!u->history.id && find_history(u, (struct str){ u->step, strcspn(u->step, "-") }, &e) < 0)
+    /* Where there is none, all may have been done by a rein that was killed before it could say so. */
+    any = u->step ? u->step : u->all.n ? u->all.v[0].name : NULL;
+    if (any && !u->history.id && find_history(u, (struct str){ any, strcspn(any, "-") }, &e) < 0)
         return fail(STATUS_FAILED, "%s", e.msg);
-    return 0;
+    r = carry_on(u);
+    return r != 0 || u->step ? r : fail(STATUS_USAGE, "there is nothing here that could be %s", could);
 }
 
 static void print_done(const struct undoing *u, const char *done)
@@ -204,7 +224,9 @@ static CO int look_at_waiting(struct undoing *u, const char *name, struct buf *r
     char hex[HASH_HEX];
     int64_t n;
 
-    if (layer_changes(u->a->env, name, ret, &n, &e) < 0)
+    if (!waits && !u->a->in->opt.dry_run)
+        return 0;                       /* no log has a word on it */
+    if (layer_changes(u->a->env, name, false, ret, &n, &e) < 0)
         return fail(STATUS_FAILED, "%s", e.msg);
     hash = hash_bytes(buf_str(ret));
     return !waits || strcmp(hash_hex(&hash, hex), waits) == 0 ? 0 :
@@ -258,20 +280,6 @@ static int parts(const struct agent *a, bool *ret_files, bool *ret_talk)
     return *ret_files && *ret_talk && strcmp(what, "both") != 0 ? fail(STATUS_USAGE, "--what takes files, talk or both") : 0;
 }
 
-/* What an earlier rein was killed over comes first, and is enough for once. 1: it was done. */
-static CO int carry_on(struct undoing *u)
-{
-    struct err e = {0};
-    size_t n = 0;
-    int r = u->history.id ? history_carry_on(&u->history, u->a->env, &n, &e) : 0;
-
-    if (r < 0)
-        return fail(STATUS_FAILED, "%s", e.msg);
-    if (n)
-        puts("what was begun before is done");
-    return n > 0 ? 1 : 0;
-}
-
 static CO int undo(struct undoing *u)
 {
     const struct known_call *c;
@@ -282,10 +290,10 @@ static CO int undo(struct undoing *u)
 
     if (r == 0 && !u->has_to)
         r = find_step(u, LAYER_KEPT, "taken back");
-    if (r == 0 && (r = carry_on(u)) == 1)
-        return STATUS_DONE;
+    else if (r == 0)
+        r = carry_on(u);
     if (r != 0)
-        return r;
+        return r == CARRIED_ON ? STATUS_DONE : r;
     row = u->step ? row_of(u, u->step) : NULL;
     if (row && row->state == LAYER_NEW)
         return waiting(u, row, false);
@@ -332,10 +340,8 @@ static CO int redo(struct undoing *u)
     const struct layer_row *row;
     int r = find_step(u, LAYER_UNDONE, "put in place");
 
-    if (r == 0 && (r = carry_on(u)) == 1)
-        return STATUS_DONE;
     if (r != 0)
-        return r;
+        return r == CARRIED_ON ? STATUS_DONE : r;
     row = row_of(u, u->step);
     if (row && row->state == LAYER_NEW)
         return waiting(u, row, true);

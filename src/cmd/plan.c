@@ -91,7 +91,7 @@ CO int plan_offer(struct agent *a, struct err *e)
     int r;
 
     env_box(a->env, NULL);              /* whoever looks after it from now on stands outside of it */
-    r = layer_changes(a->env, layer, &changes, &n, e);
+    r = layer_changes(a->env, layer, false, &changes, &n, e);
     if (r == 0 && n == 0)
         return layer_drop(a->env, layer, e);
     if (r == 0) {

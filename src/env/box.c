@@ -374,13 +374,18 @@ void boxing_profile(struct boxing *b, const char *root, struct buf *out)
     profile_add(out, "cd", root, "");
 }
 
+int boxing_write(int fd, const struct buf *profile)
+{
+    errno = EIO;
+    return write(fd, profile->p, profile->n) == (ssize_t)profile->n ? 0 : -errno;
+}
+
 int boxing_file(const struct buf *profile)
 {
     cleanup(closep) int fd = proc_lift(memfd_create("profile", MFD_CLOEXEC));
+    int r = fd < 0 ? -errno : profile->n ? boxing_write(fd, profile) : 0;
 
-    if (fd >= 0 && write(fd, profile->p, profile->n) == (ssize_t)profile->n)
-        return TAKE_FD(fd);
-    return errno ? -errno : -EIO;
+    return r < 0 ? r : TAKE_FD(fd);
 }
 
 char *boxing_shell(const struct boxing *b, const char *key, char **ret_inside)

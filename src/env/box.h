@@ -73,6 +73,7 @@ void boxing_profile(struct boxing *b, const char *root, struct buf *out);
 
 /* A profile as a file in memory, for rein-box to read. A descriptor or -errno. */
 int boxing_file(const struct buf *profile);
+int boxing_write(int fd, const struct buf *profile);
 
 /* Where a command finds, and leaves, its directory and variables: on this machine and as it sees it. The caller frees both. */
 char *boxing_shell(const struct boxing *b, const char *key, char **ret_inside);

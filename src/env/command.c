@@ -250,11 +250,11 @@ static void dropp(struct env_ready **ready)
         local_drop(*ready);
 }
 
-/* The profile of a command in the box, as a file in memory. A descriptor. */
-static int box_profile(struct local *l, const char *layer, struct err *e)
+/* The profile of a command in the box, into the file in memory that its supervisor reads when it is told to start. */
+static int box_profile(struct local *l, const char *layer, int fd, struct err *e)
 {
     cleanup(buf_done) struct buf profile = {0};
-    int fd;
+    int r;
 
     if (l->box->layers) {               /* commands may be made ready side by side */
         free(l->box->layer);
@@ -262,22 +262,38 @@ static int box_profile(struct local *l, const char *layer, struct err *e)
         l->box->masks = l->jobs;        /* jobs work in place, and what is masked for them must not be exchanged below the mask */
     }
     boxing_profile(l->box, l->root, &profile);
-    fd = boxing_file(&profile);
-    return fd < 0 ? err_set(e, fd, "the box cannot be described: %s", strerror(-fd)) : fd;
+    r = boxing_write(fd, &profile);
+    return r < 0 ? err_set(e, r, "the box cannot be described: %s", strerror(-r)) : 0;
 }
 
-/* What of the workspace the command in the box has to leave as it is. */
-static CO int look_at_workspace(struct local *l, struct err *e)
+/* What of the workspace the command in the box has to leave as it is. With `layer` a layer is made for it as well; where none can
+ * be had it changes the workspace in place, and the result says so. */
+static CO int look_at_workspace(struct local *l, struct env_ready *ready, bool layer, struct err *e)
 {
     cleanup(buf_done) struct buf before = {0}, in = {0};
-    struct files_ask q = { .what = FILES_GUARD, .all = l->box->shelf };
+    struct files_ask q = { .what = FILES_GUARD, .all = l->box->shelf, .rel = LIT("."), .temp = str_of(layer ? ready->key : "") };
     struct files_answer a;
     int r;
 
     if (l->box->guarded)
         boxing_guarded(l->box, &before);
     q.data = buf_str(&before);
+    /* Over a layer nothing has to be kept but what is hidden, and that is found once; to look through everything again takes longer
+     * than most commands do. */
+    if (layer && l->box->guarded && !l->jobs)
+        q.what = FILES_LAYER;
+    if (layer)
+        fiber_shield();                 /* half of it would be put right by the next call only */
     r = local_ask(l, &q, "the workspace to be looked through", &in, &a, e);
+    if (layer)
+        fiber_unshield();
+    if (q.what == FILES_LAYER ? r < 0 : r == 0 && layer && a.said.n)
+        ready->no_layer = xasprintf("it changed the workspace in place and cannot be taken back, since there was no layer: %.*s",
+                                    STR(r < 0 ? str_of(e->msg) : a.said));
+    else if (r == 0 && layer)
+        ready->layer = xstrdup(ready->key);
+    if (q.what == FILES_LAYER && r != -ECANCELED)
+        return r < 0 ? look_at_workspace(l, ready, false, e) : 0;
     return r < 0 ? r : boxing_guard(l->box, a.text, e);
 }
 
@@ -291,18 +307,6 @@ static char *shell_file(struct local *l, const char *key, char **ret_inside)
     path = shell_path(l, key);
     *ret_inside = xstrdup(path);
     return path;
-}
-
-/* A layer for the command; where none can be had it changes the workspace in place, and the result says so. */
-static CO void begin_layer(struct local *l, struct env_ready *ready)
-{
-    struct err e;
-
-    if (layer_begin(&l->env, ready->key, &e) == 0)
-        ready->layer = xstrdup(ready->key);
-    else
-        ready->no_layer = xasprintf("it changed the workspace in place and cannot be taken back, since there was no layer: %.300s",
-                                    e.msg);
 }
 
 /* Whether the command has to be run again without a layer, and can be: nothing of it reached another machine. The layer stays until
@@ -323,7 +327,7 @@ static CO void end_layer(struct local *l, const struct env_ready *ready, bool wa
     cleanup(buf_done) struct buf text = {0};
     const char *layer = ready->layer;
     struct err e = {0};
-    int r = layer_changes(&l->env, layer, &text, &o->nchanged, &e);
+    int r = layer_changes(&l->env, layer, true, &text, &o->nchanged, &e);
 
     if (wanted && is_for_again(l, ready, r, &e, o))
         return;
@@ -346,13 +350,25 @@ static CO void end_layer(struct local *l, const struct env_ready *ready, bool wa
                                   "puts it in place all the same, rein undo %s drops it", e.msg, layer, layer, layer);
     } else if (wanted && o->nchanged) {
         o->changed = buf_take(&text);
-    } else {
+    } else if (o->nchanged) {
         layer_drop(&l->env, layer, &e);
-        if (o->nchanged)
-            o->layer_said = xstrdup("nothing that it changed was kept");
+        o->layer_said = xstrdup("nothing that it changed was kept");
     }
     if (!o->changed)
         o->nchanged = 0;
+}
+
+/* What the box is to be for this command. */
+static CO int prepare_box(struct local *l, const struct env_command *c, struct env_ready *ready, int profile, struct err *e)
+{
+    int r = 0;
+
+    if (c->in_place)
+        r = layer_drop(&l->env, c->key, e);     /* the earlier try's */
+    ready->let_out = l->box->let_out;
+    if (r == 0)
+        r = look_at_workspace(l, ready, l->box->layers && !c->job && !c->in_place, e);
+    return r < 0 ? r : box_profile(l, ready->layer, profile, e);
 }
 
 CO int local_ready(struct env *v, const struct env_command *c, struct env_ready **ret, struct err *e)
@@ -403,16 +419,9 @@ CO int local_ready(struct env *v, const struct env_command *c, struct env_ready 
     }
     if (l->box) {
         r = boxing_hold(l->box, l->root, e);
-        if (r == 0 && c->in_place)
-            r = layer_drop(&l->env, c->key, e);         /* the earlier try's */
-        else if (r == 0 && l->box->layers && !c->job)
-            begin_layer(l, ready);
-        ready->let_out = l->box->let_out;
-        if (r == 0)
-            r = look_at_workspace(l, e);
-        profile = r < 0 ? r : box_profile(l, ready->layer, e);
+        profile = r < 0 ? r : boxing_file(&(struct buf){0});
         if (profile < 0)
-            return profile;
+            return r < 0 ? r : err_set(e, profile, "the box cannot be described: %s", strerror(-profile));
         fds[nfds++] = (struct proc_fd){ profile, 6 };
         memcpy(&argv[n], (const char *[]){ "--profile", "6", "--enter", "7" }, 4 * sizeof(*argv));
         n += l->box->held ? 4 : 2;
@@ -429,6 +438,8 @@ CO int local_ready(struct env *v, const struct env_command *c, struct env_ready 
         memcpy(&argv[n], (const char *[]){ "--", "/bin/sh", "-c", c->command, NULL }, 5 * sizeof(*argv));
     env = command_env(l, c->hide_env, c->tty, c->plain);
     r = proc_spawn(&(struct proc_spec){ box, (char *const *)argv, env, l->root_fd, fds, nfds }, &ready->proc, e);
+    if (r == 0 && l->box)
+        r = prepare_box(l, c, ready, profile, e);       /* while the supervisor comes up */
     if (r == 0)
         *ret = TAKE(ready);
     return r;
@@ -605,7 +616,7 @@ CO int local_run(struct env_ready *ready, struct env_outcome *o, struct err *e)
         free(ready->local->shown);
         ready->local->shown = spool_path(ready->local, ready->key);
     }
-    o->synced = sync_workspace(ready->local);
+    o->synced = ready->layer || sync_workspace(ready->local);      /* what a layer has put in place is durable */
     return 0;
 }
 

@@ -27,12 +27,7 @@ static CO int act(struct env *v, struct files_ask *q, struct err *e)
 
 CO int layer_make(struct env *v, const char *name, struct err *e)
 {
-    struct files_ask q = { FILES_LAYER, .temp = str_of(name) };
-    int r = act(v, &q, e);
-
-    if (r == -EEXIST && layer_drop(v, name, e) == 0)
-        r = act(v, &q, e);              /* an earlier try's, of which nothing came */
-    return r;
+    return act(v, &(struct files_ask){ FILES_LAYER, .temp = str_of(name) }, e);
 }
 
 CO int layer_begin(struct env *v, const char *name, struct err *e)
@@ -99,11 +94,11 @@ CO int layer_look(struct env *v, const char *name, enum layer_state *ret, struct
     return r == -ENOENT ? 0 : r;
 }
 
-CO int layer_changes(struct env *v, const char *name, struct buf *out, int64_t *ret_n, struct err *e)
+CO int layer_changes(struct env *v, const char *name, bool empty_goes, struct buf *out, int64_t *ret_n, struct err *e)
 {
     cleanup(buf_done) struct buf in = {0};
     struct files_answer a;
-    int r = ask(v, &(struct files_ask){ FILES_CHANGES, .temp = str_of(name) }, &in, &a, e);
+    int r = ask(v, &(struct files_ask){ FILES_CHANGES, .temp = str_of(name), .all = empty_goes }, &in, &a, e);
     const char *each;
 
     *ret_n = 0;
@@ -133,4 +128,10 @@ CO int layer_redo(struct env *v, const char *name, struct err *e)
 CO int layer_drop(struct env *v, const char *name, struct err *e)
 {
     return act(v, &(struct files_ask){ FILES_DROP, .temp = str_of(name) }, e);
+}
+
+CO void layers_close(struct env *v)
+{
+    if (local(v)->worker.control >= 0)  /* else nobody has made one */
+        act(v, &(struct files_ask){ FILES_DROP }, &(struct err){0});
 }

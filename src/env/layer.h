@@ -27,8 +27,12 @@ void layers_done(struct layers *l);
 /* What has become of a layer. */
 CO int layer_look(struct env *v, const char *name, enum layer_state *ret, struct err *e);
 
-/* What lies in it: a line a change, "+ SIZE PATH", paths with what cannot be seen written out. */
-CO int layer_changes(struct env *v, const char *name, struct buf *out, int64_t *ret_n, struct err *e);
+/* What lies in it: a line a change, "+ SIZE PATH", paths with what cannot be seen written out. `empty_goes`: it is dropped when
+ * that is nothing. */
+CO int layer_changes(struct env *v, const char *name, bool empty_goes, struct buf *out, int64_t *ret_n, struct err *e);
+
+/* When there is no layer left: what held them goes, too. */
+CO void layers_close(struct env *v);
 
 /* Puts it in place, takes it back, puts it in place again, forgets it. Nothing is done by -ESTALE, when somebody else has
  * changed what it is about; by -EPERM, when something of it is protected and no person has `seen` it; by -EALREADY, when there

@@ -215,14 +215,20 @@ static bool is_known(int root, int below, const char *path)
     return known;
 }
 
+static bool is_whiteout(int dir, const char *name)
+{
+    struct stat st;
+
+    return fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISCHR(st.st_mode) && st.st_rdev == 0;
+}
+
 /* Whether a layer removes one of the files of such a folder: as good as to remove the folder, after which an editor does less. */
 static bool is_dropped(int root, const char *path)
 {
     cleanup(closep) int up = open_parent(root, path);
     const char *name = guard_name(path), *slash = name ? strrchr(name, '/') : NULL;
-    struct stat st;
 
-    return up >= 0 && slash && fstatat(up, slash + 1, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISCHR(st.st_mode) && st.st_rdev == 0;
+    return up >= 0 && slash && is_whiteout(up, slash + 1);
 }
 
 static bool may_stay(int root, int below, const struct guarded *g)
@@ -239,6 +245,10 @@ static bool may_stay(int root, int below, const struct guarded *g)
         return is_ordinary(root, below, g->path);
     case KIND_HOOKS:
         return only_samples(root, below, g->path);
+    case KIND_FILE:
+        if (below >= 0 && strcmp(g->path, ".rein") == 0 && is_whiteout(root, g->path))
+            return true;                /* a layer begins with that */
+        __attribute__((fallthrough));
     default:
         return is_known(root, below, g->path) || is_dropped(root, g->path);
     }

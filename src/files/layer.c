@@ -12,7 +12,8 @@
 #include <unistd.h>
 
 #define STEPS_MAX ((size_t)2000000)
-#define IGNORE    ".gitignore"          /* in the folder of layers: git is not to see them */
+#define IGNORE    ".rein/.gitignore"    /* git is not to see any of it */
+#define SPARE     ".spare"              /* among the layers: one that is ready, and has no name yet */
 #define STAMP     "stamp"               /* in a layer: made when it was, so that its time is that of this file system */
 
 static void plan_done(struct plan *p)
@@ -21,6 +22,41 @@ static void plan_done(struct plan *p)
         free(p->v[i].path);
     free(p->v);
     *p = (struct plan){0};
+}
+
+/* What came of a walk, for who asks next. */
+struct walked {
+    char *name;
+    struct plan plan;
+};
+
+static struct walked *set_walked(struct workspace *w, struct walked *new)
+{
+    struct walked *old;
+
+    pthread_mutex_lock(&w->shelf.lock);
+    old = w->shelf.walked;
+    w->shelf.walked = new;
+    pthread_mutex_unlock(&w->shelf.lock);
+    return old;
+}
+
+static void walked_free(struct walked *walked)
+{
+    if (!walked)
+        return;
+    free(walked->name);
+    plan_done(&walked->plan);
+    free(walked);
+}
+
+static void remember_walk(struct layer *l)
+{
+    struct walked *walked = xmalloc(sizeof(*walked));
+
+    *walked = (struct walked){ xstrdup(l->o->temp), l->plan };
+    l->plan = (struct plan){0};
+    walked_free(set_walked(l->o->w, walked));
 }
 
 void layer_done(struct layer *l)
@@ -275,7 +311,15 @@ static int walk(struct layer *l, int upper, int lower, const char *path, int dep
 
 int layer_walk(struct layer *l)
 {
-    return walk(l, l->upper, l->root, "", 0);
+    struct walked *walked = l->told ? NULL : set_walked(l->o->w, NULL);
+    bool same = walked && strcmp(walked->name, l->o->temp) == 0;
+
+    if (same) {                         /* nobody has been in it since */
+        l->plan = walked->plan;
+        walked->plan = (struct plan){0};
+    }
+    walked_free(walked);
+    return same ? 0 : walk(l, l->upper, l->root, "", 0);
 }
 
 void layer_held(const struct layer *l, struct buf *ret)
@@ -304,7 +348,11 @@ int op_changes(struct op *o)
     layer_held(&l, &held);
     for (rest = buf_str(&held); (each = wire_next(&rest));)
         tell(&l, '!', 0, each, false);
-    return layer_walk(&l);
+    r = layer_walk(&l);
+    o->leaves = r == 0 && o->q->all && !o->text.n;
+    if (r == 0 && !o->leaves)
+        remember_walk(&l);
+    return r;
 }
 
 /* Whether there is no layer left. */
@@ -316,7 +364,7 @@ static bool is_alone(int layers)
     struct dirent *de;
 
     while (d && (de = readdir(d)))
-        alone = alone && (strcmp(de->d_name, ".") == 0 || strcmp(de->d_name, "..") == 0 || strcmp(de->d_name, IGNORE) == 0);
+        alone = alone && (strcmp(de->d_name, ".") == 0 || strcmp(de->d_name, "..") == 0 || strcmp(de->d_name, SPARE) == 0);
     if (d)
         closedir(d);
     return alone;
@@ -326,30 +374,37 @@ int layer_drop_named(struct workspace *w, const char *name)
 {
     cleanup(freep) char *work = xasprintf("%s/w/work", name);
     cleanup(closep) int layers = open_dir(w->fd, LAYERS);
+
+    if (layers < 0)
+        return layers;
+    fchmodat(layers, work, 0700, 0);    /* overlayfs leaves it without any rights */
+    path_remove(layers, name);
+    return faccessat(layers, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0 ? -EBUSY : 0;
+}
+
+/* With the last layer what holds them goes, too, as if there never had been one. */
+static void drop_shelf(struct workspace *w)
+{
+    cleanup(closep) int layers = open_dir(w->fd, LAYERS);
     struct timespec times[2];
     struct stat root;
 
-    if (layers < 0 || fstat(w->fd, &root) < 0)
-        return layers < 0 ? layers : -errno;
+    if (layers < 0 || !is_alone(layers) || fstat(w->fd, &root) < 0)
+        return;
+    path_remove(layers, SPARE);
     times[0] = root.st_atim;
     times[1] = root.st_mtim;
-    fchmodat(layers, work, 0700, 0);    /* overlayfs leaves it without any rights */
-    path_remove(layers, name);
-    if (faccessat(layers, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
-        return -EBUSY;
-    if (is_alone(layers)) {
-        unlinkat(layers, IGNORE, 0);
-        unlinkat(w->fd, LAYERS, AT_REMOVEDIR);
-        unlinkat(w->fd, ".rein", AT_REMOVEDIR);
-        futimens(w->fd, times);
-    }
-    return 0;
+    unlinkat(w->fd, LAYERS, AT_REMOVEDIR);
+    unlinkat(w->fd, IGNORE, 0);
+    unlinkat(w->fd, ".rein", AT_REMOVEDIR);
+    futimens(w->fd, times);
 }
 
 int op_drop(struct op *o)
 {
-    int r = !*o->temp || *o->temp == '.' ? -EINVAL : layer_drop_named(o->w, o->temp);
+    int r = *o->temp == '.' ? -EINVAL : *o->temp ? layer_drop_named(o->w, o->temp) : 0;
 
+    drop_shelf(o->w);
     return r < 0 ? layer_say(o, r, "the layer ", o->temp) : 0;
 }
 
@@ -478,28 +533,19 @@ int shelf_make(struct workspace *w)
     times[1] = root.st_mtim;
     own = folder(w->fd, ".rein", 0700);
     layers = own < 0 ? own : folder(own, "layers", 0700);
-    ignore = layers < 0 ? -1 : openat(layers, IGNORE, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    ignore = layers < 0 ? -1 : openat(w->fd, IGNORE, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (ignore >= 0 && write(ignore, "*\n", 2) != 2)
         return -ENOSPC;
     futimens(w->fd, times);             /* that there are layers is no change of the workspace */
     return layers < 0 ? layers : TAKE_FD(layers);
 }
 
-int layer_make(struct op *o, const char *name, struct layer *ret)
+static int make(struct op *o, const char *name, struct layer *ret)
 {
-    cleanup(closep) int layers = -1, stamp = -1;
+    cleanup(closep) int layers = shelf_make(o->w), stamp = -1;
     struct stat st;
-    int r;
 
     *ret = (struct layer){ .o = o, .root = o->w->fd, .dir = -1, .upper = -1 };
-    if (!*name || *name == '.')
-        return layer_say(o, -EINVAL, "the layer ", name);
-    pthread_mutex_lock(&o->w->shelf.lock);
-    r = tidy_shelf(o);
-    pthread_mutex_unlock(&o->w->shelf.lock);
-    if (r < 0)
-        return o->e.msg[0] ? r : layer_say(o, r, "the layers of ", o->w->root);
-    layers = shelf_make(o->w);
     ret->dir = layers < 0 ? layers : mkdirat(layers, name, 0700) < 0 ? -errno : open_dir(layers, name);
     ret->upper = ret->dir < 0 ? ret->dir : folder(ret->dir, "u", 0700);
     if (ret->upper >= 0)
@@ -510,18 +556,80 @@ int layer_make(struct op *o, const char *name, struct layer *ret)
     return 0;
 }
 
+int layer_make(struct op *o, const char *name, struct layer *ret)
+{
+    int r;
+
+    *ret = (struct layer){ .o = o, .root = o->w->fd, .dir = -1, .upper = -1 };
+    if (!*name || *name == '.')
+        return layer_say(o, -EINVAL, "the layer ", name);
+    pthread_mutex_lock(&o->w->shelf.lock);
+    r = tidy_shelf(o);
+    pthread_mutex_unlock(&o->w->shelf.lock);
+    if (r < 0)
+        return o->e.msg[0] ? r : layer_say(o, r, "the layers of ", o->w->root);
+    return make(o, name, ret);
+}
+
+/* What overlayfs needs beside the changes' folder. */
+static int furnish(struct op *o, struct layer *l)
+{
+    cleanup(closep) int work = folder(l->dir, "w", 0700);
+    int r = work < 0 ? work : o->w->shelf.carries ? 0 : can_carry(l->upper);
+
+    o->w->shelf.carries = r == 0;
+    /* No command is to meet it, as one that looks for what git does not know would. Where the kernel has no whiteouts for everybody
+     * (Linux 5.8) the box hides it. */
+    mknodat(l->upper, ".rein", S_IFCHR, makedev(0, 0));
+    return r;
+}
+
+/* Gives the layer that is ready its name. */
+static bool take_spare(struct op *o, const char *name, struct layer *ret)
+{
+    cleanup(closep) int layers = o->w->shelf.spare ? open_dir(o->w->fd, LAYERS) : -1;
+
+    o->w->shelf.spare = false;
+    return layers >= 0 && renameat2(layers, SPARE, layers, name, RENAME_NOREPLACE) == 0 && layer_open_named(o, name, ret) == 0 &&
+           utimensat(ret->dir, STAMP, NULL, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+void layer_leave(struct op *o)
+{
+    cleanup(layer_done) struct layer l = { .dir = -1, .upper = -1 };
+
+    layer_drop_named(o->w, o->temp);
+    pthread_mutex_lock(&o->w->shelf.lock);
+    if (!o->w->shelf.spare) {
+        layer_drop_named(o->w, SPARE);  /* another process's */
+        o->w->shelf.spare = make(o, SPARE, &l) == 0 && furnish(o, &l) == 0;
+    }
+    pthread_mutex_unlock(&o->w->shelf.lock);
+}
+
 int op_layer(struct op *o)
 {
-    cleanup(layer_done) struct layer l;
-    cleanup(closep) int work = -1;
-    int r = layer_make(o, o->temp, &l);
+    cleanup(layer_done) struct layer l = { .dir = -1, .upper = -1 };
+    bool spare;
+    int r = 0;
 
-    if (r < 0)
-        return r;
-    work = folder(l.dir, "w", 0700);
-    r = work < 0 ? work : can_carry(l.upper);
+    if (!*o->temp || *o->temp == '.')
+        return layer_say(o, -EINVAL, "the layer ", o->temp);
+    walked_free(set_walked(o->w, NULL));
+    pthread_mutex_lock(&o->w->shelf.lock);
+    spare = o->w->shelf.known && o->w->shelf.bytes <= LAYERS_BYTES_MAX && take_spare(o, o->temp, &l);
+    pthread_mutex_unlock(&o->w->shelf.lock);
+    if (!spare) {
+        layer_done(&l);
+        layer_drop_named(o->w, o->temp);        /* an earlier try's, of which nothing came */
+        r = layer_make(o, o->temp, &l);
+        if (r < 0)
+            return r;
+        r = furnish(o, &l);
+    }
     if (r == -EOPNOTSUPP) {
         layer_drop_named(o->w, o->temp);
+        drop_shelf(o->w);
         return err_set(&o->e, r, "the file system of %.300s cannot carry one", o->w->root);
     }
     if (r == 0)

@@ -33,6 +33,9 @@ int shelf_make(struct workspace *w);
 /* FILES_LAYER: makes the layer o->temp. */
 int op_layer(struct op *o);
 
+/* A layer that changed nothing goes, and what the next one needs is made ready. */
+void layer_leave(struct op *o);
+
 /* FILES_CHANGES: "KIND SIZE PATH", each ended by a zero byte: + new, M changed, - removed, T of another type, m a folder's mode;
  * and first ! for what guard.h is about. */
 int op_changes(struct op *o);
@@ -43,21 +46,12 @@ int op_changes(struct op *o);
 int op_keep(struct op *o);
 int op_undo(struct op *o);
 
-/* What keeps a file that a tool writes or removes (layer_file.c), as the layer o->layer. The new content is written to `name` in
- * `folder`, then kept_step puts it in place; `real` is the file's path without links, o->made the first folder that had to be made
- * for it. Ended by kept_done, or, when nothing came of it, by kept_drop. */
-struct kept {
-    struct layer *layer;
-    char kind;                          /* a, x or r, as in a plan */
-    int folder;
-    const char *name;
-};
-int kept_begin(struct op *o, char kind, const char *real, struct kept *ret);
-int kept_step(struct op *o, struct kept *k, int dir, const char *name, const char *real, const struct stat *old);
-void kept_done(struct kept *k);
-void kept_drop(struct kept *k);
+/* Keeps what a file tool is about to change (layer_file.c), as the layer o->layer: `name` in `dir` is what there is (`old`;
+ * NULL: it is new), and the file with the new content (NULL: it is to be removed) is renamed over it next. `real` is its path
+ * without links, o->made the first folder that had to be made for it. */
+void kept_put(struct op *o, int dir, const char *name, const char *real, const struct stat *old, const struct stat *new);
 
-/* After a crash: a layer is removed whose step was not done. Of what was put back by hand: it is removed. */
+/* The layer is removed: if its step was not done, after a crash; anyhow. */
 void kept_tidy(struct op *o);
 void kept_forget(struct op *o);
 

@@ -1,6 +1,8 @@
 /* layer_apply.c - the plan of a layer: on disk, carried out, and the other way round. */
 #include "files/layer_impl.h"
 
+#include "base/path.h"
+
 #include <dirent.h>
 #include <linux/limits.h>
 #include <stdio.h>
@@ -29,6 +31,9 @@ static int put_file(int dir, const char *name, struct str text, bool sync)
 }
 
 #define SYNCED_ALONE ((size_t)500)      /* steps; to sync so many folders takes as long as to sync a file system */
+
+#define PARTS 4
+#define DONE_ALONE ((size_t)2000)       /* steps */
 
 #define KNOWN_OUT "%llu %llu %lld %lld %o %u %u "
 #define KNOWN_ARGS(k) (unsigned long long)(k).dev, (unsigned long long)(k).ino, (long long)(k).size, (long long)(k).mtime, \
@@ -324,26 +329,80 @@ static int check_step(const struct layer *l, size_t at, bool forth, struct sides
     return S_ISDIR(there->mode) && count_below(sides->there, name, 0) != below ? -ESTALE : 0;
 }
 
-/* Whether all is still as the plan has it, before the first step. */
-static int check(const struct layer *l, bool forth)
+/* A part of the plan. */
+struct part {
+    const struct layer *l;
+    size_t from, to;
+    bool forth;
+    int (*work)(struct part *part);
+    int result;
+    const char *path;                   /* where it failed */
+    pthread_t thread;
+};
+
+static void *part_main(void *arg)
 {
-    struct sides sides = { NULL, -1, -1 };
-    const char *path = "", *name;
+    struct part *part = arg;
+
+    part->result = part->work(part);
+    return NULL;
+}
+
+/* Several at once, where there is much: each waits for the kernel most of the time. The first that fails is what is returned. */
+static int in_parts(const struct layer *l, bool forth, int (*work)(struct part *), const char **ret_path)
+{
+    struct part parts[PARTS];
+    size_t n = l->plan.n > DONE_ALONE ? PARTS : 1, each = l->plan.n / n + 1;
+    bool runs[PARTS] = {0};
     int r = 0;
 
-    for (size_t i = 0; i < l->plan.n && r == 0; i++) {
+    for (size_t i = 0; i < n; i++) {
+        parts[i] = (struct part){ l, MIN(i * each, l->plan.n), MIN((i + 1) * each, l->plan.n), forth, work, 0, "", 0 };
+        runs[i] = i + 1 < n && pthread_create(&parts[i].thread, NULL, part_main, &parts[i]) == 0;
+        if (!runs[i])
+            part_main(&parts[i]);
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (runs[i])
+            pthread_join(parts[i].thread, NULL);
+        if (r == 0 && parts[i].result < 0) {
+            r = parts[i].result;
+            if (ret_path)
+                *ret_path = parts[i].path;
+        }
+    }
+    return r;
+}
+
+static int check_part(struct part *part)
+{
+    const struct layer *l = part->l;
+    struct sides sides = { NULL, -1, -1 };
+    const char *name;
+    int r = 0;
+
+    for (size_t i = part->from; i < part->to && r == 0; i++) {
         const struct step *s = &l->plan.v[i];
 
         if (is_step(s)) {
-            r = check_step(l, i, forth, &sides, &path);
-        } else if (s->kind == (forth ? 'o' : 'n')) {
-            path = s->path;
+            r = check_step(l, i, part->forth, &sides, &part->path);
+        } else if (s->kind == (part->forth ? 'o' : 'n')) {
+            part->path = s->path;
             r = open_sides(l, s->path, false, &sides, &name);
-            if (r == 0 && !is_unchanged(sides.there, name, forth ? &s->old : &s->new))
+            if (r == 0 && !is_unchanged(sides.there, name, part->forth ? &s->old : &s->new))
                 r = -ESTALE;
         }
     }
     sides_done(&sides);
+    return r;
+}
+
+/* Whether all is still as the plan has it, before the first step. */
+static int check(const struct layer *l, bool forth)
+{
+    const char *path = "";
+    int r = in_parts(l, forth, check_part, &path);
+
     return r < 0 ? err_set(&l->o->e, -ESTALE, "%.300s was changed by someone else meanwhile; nothing was %s", path,
                            forth ? "kept" : "taken back") : 0;
 }
@@ -395,53 +454,57 @@ static void strip_marks(int fd)
 }
 
 /* What belongs to overlayfs only, and bits that let others become the user. */
-static void strip(int dir, const char *name, int depth)
+static void strip(int dir, const char *name, mode_t mode, int depth)
 {
     cleanup(closep) int fd = -1;
+    const mode_t needs = S_ISDIR(mode) ? 0700 : 0600;
     struct dirent *de;
     struct stat st;
-    mode_t needs;
     DIR *d;
 
-    if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)))
+    if (!S_ISREG(mode) && !S_ISDIR(mode))
         return;
-    needs = S_ISDIR(st.st_mode) ? 0700 : 0600;
-    if ((st.st_mode & needs) != needs)  /* the user's own rights over it, for as long as it takes */
-        fchmodat(dir, name, (st.st_mode & 0777) | needs, 0);
+    if ((mode & needs) != needs)        /* the user's own rights over it, for as long as it takes */
+        fchmodat(dir, name, (mode & 0777) | needs, 0);
     fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0)
         return;
     strip_marks(fd);
-    if (S_ISREG(st.st_mode) && (st.st_mode & 06000 || (st.st_mode & needs) != needs))
-        fchmod(fd, st.st_mode & 01777);
-    if (!S_ISDIR(st.st_mode) || depth > DEPTH_MAX)
+    if (S_ISREG(mode) && (mode & 06000 || (mode & needs) != needs))
+        fchmod(fd, mode & 01777);
+    if (!S_ISDIR(mode) || depth > DEPTH_MAX || fstat(fd, &st) < 0)
         return;
     d = fdopendir(fcntl(fd, F_DUPFD_CLOEXEC, 0));
     while (d && (de = readdir(d))) {
         struct stat below;
 
-        if (strcmp(de->d_name, ".") == 0 || strcmp(de->d_name, "..") == 0)
+        if (strcmp(de->d_name, ".") == 0 || strcmp(de->d_name, "..") == 0 ||
+            fstatat(fd, de->d_name, &below, AT_SYMLINK_NOFOLLOW) < 0)
             continue;
-        if (fstatat(fd, de->d_name, &below, AT_SYMLINK_NOFOLLOW) == 0 && layer_hides(fd, de->d_name, &below))
+        if (layer_hides(fd, de->d_name, &below))
             unlinkat(fd, de->d_name, 0);                /* in a folder that hides nothing */
         else
-            strip(fd, de->d_name, depth + 1);
+            strip(fd, de->d_name, below.st_mode, depth + 1);
     }
     if (d)
         closedir(d);
-    fchmod(fd, st.st_mode & 07777);
+    fchmod(fd, mode & 07777);
     futimens(fd, (struct timespec[2]){ st.st_atim, st.st_mtim });
 }
 
-static void strip_all(struct layer *l)
+static int strip_part(struct part *part)
 {
     struct sides sides = { NULL, -1, -1 };
     const char *name;
 
-    for (size_t i = 0; i < l->plan.n; i++)
-        if ((l->plan.v[i].kind == 'a' || l->plan.v[i].kind == 'x') && open_sides(l, l->plan.v[i].path, true, &sides, &name) == 0)
-            strip(sides.here, name, 0);
+    for (size_t i = part->from; i < part->to; i++) {
+        const struct step *s = &part->l->plan.v[i];
+
+        if ((s->kind == 'a' || s->kind == 'x') && open_sides(part->l, s->path, true, &sides, &name) == 0)
+            strip(sides.here, name, s->new.mode, 0);
+    }
     sides_done(&sides);
+    return 0;
 }
 
 /* From the state `from` to `to`, by way of `by`, in which a crash finds it. */
@@ -479,7 +542,7 @@ static int have_plan(struct layer *l, const char *state)
         r = layer_put_plan(l, true);
     }
     if (r == 0 && !*state) {            /* what says how to read the layer goes, now that it was read */
-        strip_all(l);
+        in_parts(l, true, strip_part, NULL);
         r = syncfs(l->upper) < 0 ? -errno : 0;
     }
     return r < 0 ? layer_say(l->o, r, "the plan of the layer ", l->o->temp) : 0;
@@ -521,8 +584,11 @@ int op_keep(struct op *o)
         r = check(&l, true);
     if (r == 0)
         r = change(&l, "keeping", "kept", "undone", true, begun);
-    if (r == 0 && !*state)
+    if (r == 0 && !*state) {
         shelf_add(o->w, layer_bytes(&l));
+        fchmodat(l.dir, "w/work", 0700, 0);     /* overlayfs leaves it without any rights, and nobody needs it any more */
+        path_remove(l.dir, "w");
+    }
     return r;
 }
 

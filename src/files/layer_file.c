@@ -1,11 +1,9 @@
 /* layer_file.c - what a file tool replaces or removes, kept as a layer of one step (layer.h).
  *
- * The new file is written into the layer and exchanged into place, so that the one step which changes the file also keeps the old
- * one. The plan is there before; that the step was done is for the inode in its place to say. None of this is made durable by
- * itself: a power failure may take the layer, never the file. */
+ * The old file gets a second name in the layer before its first one goes. None of this is made durable by itself, and where it
+ * cannot be had, as where there are no hard links, the file is changed all the same: what a power failure may take is the layer. */
 #include "files/layer_impl.h"
 
-#include <limits.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -48,84 +46,46 @@ static int note_made(struct layer *l, const char *made, const char *real, const 
     return 0;
 }
 
-void kept_done(struct kept *k)
-{
-    if (k->folder >= 0)
-        close(k->folder);
-    if (k->layer)
-        layer_done(k->layer);
-    free(k->layer);
-    *k = (struct kept){ .folder = -1 };
-}
-
-void kept_drop(struct kept *k)
-{
-    struct op *o = k->layer->o;
-
-    kept_done(k);
-    layer_drop_named(o->w, o->layer);
-}
-
-int kept_begin(struct op *o, char kind, const char *real, struct kept *ret)
+/* What is kept, and the plan; that its step was done is for the inode in its place to say. */
+static int keep(struct op *o, struct layer *l, char kind, int dir, const char *name, const char *real, const struct stat *old,
+                const struct stat *new)
 {
     cleanup(freep) char *way = folder_of(kind == 'a' && o->made ? o->made : real);
-    const char *slash = strrchr(real, '/');
-    int r;
+    cleanup(closep) int folder = make_way(l->upper, way);
+    struct stat made;
+    int r = MIN(folder, 0);
 
-    *ret = (struct kept){ .folder = -1, .kind = kind };
-    if (!*o->layer || o->q->all || strlen(real) >= PATH_MAX)
-        return -EOPNOTSUPP;
-    layer_drop_named(o->w, o->layer);   /* an earlier try's, of which nothing came */
-    ret->layer = xcalloc(1, sizeof(*ret->layer));
-    r = layer_make(o, o->layer, ret->layer);
-    if (r < 0) {
-        kept_drop(ret);
-        return r;
+    if (r == 0 && kind != 'a' && linkat(dir, name, folder, name, 0) < 0)
+        r = -errno;
+    if (r == 0 && kind == 'a' && o->made) {
+        if (fstatat(l->root, o->made, &made, AT_SYMLINK_NOFOLLOW) < 0)
+            return -errno;
+        plan_add(&l->plan, 'a', o->made, NULL, &made);
+        r = note_made(l, o->made, real, new);
+    } else if (r == 0) {
+        plan_add(&l->plan, kind, real, old, new);
     }
-    ret->folder = make_way(ret->layer->upper, way);
-    if (ret->folder >= 0 && kind == 'a') {      /* where it comes from is where nothing may be, once it is there */
-        close(ret->folder);
-        ret->folder = fcntl(ret->layer->dir, F_DUPFD_CLOEXEC, 0);
-    }
-    ret->name = kind == 'a' ? "new" : slash ? slash + 1 : real;
-    r = ret->folder;
-    if (r < 0)
-        kept_drop(ret);
-    return MIN(r, 0);
+    if (r == 0)
+        r = layer_put_plan(l, false);
+    return r < 0 ? r : layer_put_state(l, "kept", false);
 }
 
-/* Writes the plan, and does its step. */
-int kept_step(struct op *o, struct kept *k, int dir, const char *name, const char *real, const struct stat *old)
+void kept_put(struct op *o, int dir, const char *name, const char *real, const struct stat *old, const struct stat *new)
 {
-    struct layer *l = k->layer;
-    struct stat new;
-    int r = 0;
+    cleanup(layer_done) struct layer l = { .dir = -1, .upper = -1 };
+    int r;
 
-    if (k->kind != 'r' && fstatat(k->folder, k->name, &new, AT_SYMLINK_NOFOLLOW) < 0)
-        return -errno;
-    if (k->kind == 'a' && o->made) {
-        struct stat made;
-
-        r = fstatat(l->root, o->made, &made, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
-        if (r == 0) {
-            plan_add(&l->plan, 'a', o->made, NULL, &made);
-            r = note_made(l, o->made, real, &new);
-        }
-    } else {
-        plan_add(&l->plan, k->kind, real, k->kind == 'a' ? NULL : old, k->kind == 'r' ? NULL : &new);
-    }
-    r = r < 0 ? r : layer_put_plan(l, false);
-    r = r < 0 ? r : layer_put_state(l, "kept", false);
-    if (r < 0)
-        return r;
-    if (k->kind == 'r')
-        r = renameat2(dir, name, k->folder, k->name, RENAME_NOREPLACE);
+    if (!*o->layer || o->q->all)
+        return;
+    layer_drop_named(o->w, o->layer);   /* an earlier try's, of which nothing came */
+    r = layer_make(o, o->layer, &l);
+    if (r == 0)
+        r = keep(o, &l, !old ? 'a' : !new ? 'r' : 'x', dir, name, real, old, new);
+    if (r == 0)
+        shelf_add(o->w, layer_bytes(&l));
     else
-        r = renameat2(k->folder, k->name, dir, name, k->kind == 'x' ? RENAME_EXCHANGE : RENAME_NOREPLACE);
-    if (r < 0)
-        return -errno;
-    shelf_add(o->w, layer_bytes(l));
-    return 0;
+        layer_drop_named(o->w, o->layer);
+    o->e = (struct err){0};             /* that there is none is no error */
 }
 
 void kept_forget(struct op *o)

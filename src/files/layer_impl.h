@@ -52,7 +52,6 @@ int layer_open_named(struct op *o, const char *name, struct layer *ret);
 int layer_make(struct op *o, const char *name, struct layer *ret);
 void layer_done(struct layer *l);
 
-/* Removes a layer; with the last one what holds them goes, too, as if there never had been one. */
 int layer_drop_named(struct workspace *w, const char *name);
 
 /* There is a layer more that holds so many bytes. */

@@ -313,13 +313,13 @@ static int sync_names(struct op *o, int dir)
     return 0;
 }
 
-static int write_temp(struct op *o, int dir, const char *name, const struct stat *old)
+static int write_temp(struct op *o, int dir, const struct stat *old)
 {
     cleanup(closep) int fd = -1;
     size_t at = 0;
 
-    unlinkat(dir, name, 0);             /* from an earlier try under the same key */
-    fd = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+    unlinkat(dir, o->temp, 0);          /* from an earlier try under the same key */
+    fd = openat(dir, o->temp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
     if (fd < 0)
         return say(o, -errno, "cannot write beside ");
     while (at < o->q->data.n) {
@@ -342,48 +342,11 @@ static int write_temp(struct op *o, int dir, const char *name, const struct stat
     return fsync(fd) < 0 ? say(o, -errno, "cannot make durable: ") : 0;
 }
 
-/* Whether there can be no layer for a file. */
-static bool is_no_layer(int r)
-{
-    return r == -EXDEV || r == -EINVAL || r == -EOPNOTSUPP || r == -ENOSYS;
-}
-
-/* Puts the new content in place by way of a layer, which keeps what is there (`old`, or NULL); is_no_layer: it has to be done
- * without one. */
-static int write_kept(struct op *o, int dir, const char *name, const char *real, const struct stat *old, const struct stat *like)
-{
-    struct kept k;
-    int r = kept_begin(o, old ? 'x' : 'a', real, &k);
-
-    if (r < 0)
-        return -EOPNOTSUPP;
-    r = write_temp(o, k.folder, k.name, like);
-    if (r == 0)
-        r = kept_step(o, &k, dir, name, real, old);
-    if (r < 0)
-        kept_drop(&k);
-    else
-        kept_done(&k);
-    return r;
-}
-
-static int write_beside(struct op *o, int dir, const char *name, const struct stat *old, const struct stat *like)
-{
-    int r = write_temp(o, dir, o->temp, like);
-
-    if (r == 0 && (old ? renameat(dir, o->temp, dir, name) : renameat2(dir, o->temp, dir, name, RENAME_NOREPLACE)) < 0)
-        r = -errno;
-    if (r < 0)
-        unlinkat(dir, o->temp, 0);
-    return r;
-}
-
 static int op_write(struct op *o)
 {
     cleanup(freep) char *name = NULL, *real = NULL;
     cleanup(closep) int dir = -1, fd = -1;
-    struct stat old, now;
-    const struct stat *like;
+    struct stat old, new, now;
     struct hash hash, expected;
     int r;
 
@@ -394,7 +357,6 @@ static int op_write(struct op *o)
         return fd;
     if (fd < 0 && o->q->expects)
         return err_set(&o->e, -ESTALE, "%s is gone", o->path);
-    o->e = (struct err){0};
     if (fd >= 0) {
         if (!o->q->expects)
             return err_set(&o->e, -ESTALE, "%s exists by now", o->path);
@@ -421,14 +383,21 @@ static int op_write(struct op *o)
         return err_set(&o->e, -ESTALE, "%s was replaced by someone else just now", o->path);
     if (fd < 0)
         old = (struct stat){ .st_mode = (mode_t)o->q->mode, .st_uid = (uid_t)o->q->uid, .st_gid = (gid_t)o->q->gid };
-    like = fd >= 0 || o->q->alike ? &old : NULL;
-    r = write_kept(o, dir, name, real, fd >= 0 ? &old : NULL, like);
-    if (is_no_layer(r))
-        r = write_beside(o, dir, name, fd >= 0 ? &old : NULL, like);
-    if (r == -EEXIST)
-        return err_set(&o->e, -ESTALE, "%s exists by now, or is a link that leads nowhere", o->path);
-    if (r < 0)
-        return o->e.msg[0] ? r : say(o, r, fd >= 0 ? "cannot replace " : "cannot create ");
+    r = write_temp(o, dir, fd >= 0 || o->q->alike ? &old : NULL);
+    if (r == 0 && fstatat(dir, o->temp, &new, AT_SYMLINK_NOFOLLOW) < 0)
+        r = say(o, -errno, "cannot write ");
+    if (r == 0)
+        kept_put(o, dir, name, real, fd >= 0 ? &old : NULL, &new);
+    if (r == 0 && fd >= 0 && renameat(dir, o->temp, dir, name) < 0)
+        r = say(o, -errno, "cannot replace ");
+    if (r == 0 && fd < 0 && renameat2(dir, o->temp, dir, name, RENAME_NOREPLACE) < 0)
+        r = errno == EEXIST ? err_set(&o->e, -ESTALE, "%s exists by now, or is a link that leads nowhere", o->path)
+                            : say(o, -errno, "cannot create ");
+    if (r < 0) {
+        unlinkat(dir, o->temp, 0);
+        kept_forget(o);
+        return r;
+    }
     if (o->q->all)
         kept_forget(o);
     r = fd < 0 ? sync_names(o, dir) : fsync(dir) < 0 ? -errno : 0;
@@ -436,21 +405,6 @@ static int op_write(struct op *o)
         return err_set(&o->e, -EUCLEAN, "%s was changed, but its directory could not be synced (%s): a power failure may undo "
                        "the change", o->path, strerror(-r));
     return 0;
-}
-
-static int remove_kept(struct op *o, int dir, const char *name, const char *real, const struct stat *old)
-{
-    struct kept k;
-    int r = kept_begin(o, 'r', real, &k);
-
-    if (r < 0)
-        return -EOPNOTSUPP;
-    r = kept_step(o, &k, dir, name, real, old);
-    if (r < 0)
-        kept_drop(&k);
-    else
-        kept_done(&k);
-    return r;
 }
 
 static int op_remove(struct op *o)
@@ -486,11 +440,12 @@ static int op_remove(struct op *o)
         return r;
     if (fstatat(dir, name, &now, AT_SYMLINK_NOFOLLOW) < 0 || now.st_ino != st.st_ino || now.st_dev != st.st_dev)
         return err_set(&o->e, -ESTALE, "%s was replaced by someone else just now", o->path);
-    r = remove_kept(o, dir, name, real, &st);
-    if (is_no_layer(r))
-        r = unlinkat(dir, name, 0) < 0 ? -errno : 0;
-    if (r < 0)
+    kept_put(o, dir, name, real, &st, NULL);
+    if (unlinkat(dir, name, 0) < 0) {
+        r = -errno;
+        kept_forget(o);
         return say(o, r, "cannot remove ");
+    }
     if (o->q->all)
         kept_forget(o);
     return fsync(dir) < 0 ? err_set(&o->e, -EUCLEAN, "%s was removed, but its directory could not be synced (%s): a power failure "
@@ -570,6 +525,8 @@ static int op_guard(struct op *o)
 
     if (shelf >= 0)
         close(shelf);
+    if (*o->temp && op_layer(o) < 0)
+        o->a.said = str_of(o->e.msg);
     guard_scan(o->w->fd, -1, known ? &before : NULL, &now);
     guard_write(&now, &o->text);
     guard_done(&before);
@@ -617,9 +574,16 @@ void op_run(struct op *o, struct workspace *w, const struct files_ask *q, const 
                       .layer = str_dup(q->layer) };
     o->path = strcmp(o->rel, ".") == 0 ? xstrdup(w->root) : xasprintf("%s/%s", w->root, o->rel);
     o->a.result = strchr(o->temp, '/') || strchr(o->layer, '/') || o->layer[0] == '.' ? say(o, -EINVAL, "") : ops[q->what](o);
-    o->a.said = o->a.result < 0 ? str_of(o->e.msg) : LIT("");
+    if (o->a.result < 0)
+        o->a.said = str_of(o->e.msg);
     o->a.hash = wire_hash(&o->hash);
     o->a.text = buf_str(&o->text);
+}
+
+void op_after(struct op *o)
+{
+    if (o->leaves)
+        layer_leave(o);
 }
 
 void op_done(struct op *o)

@@ -4,17 +4,19 @@
  * of it. A file is written like this, for a call with key K:
  *
  *     1  hash what is there, compare with what is expected
- *     2  write it into a layer of its own, K-N (layer.h), with the old mode and owner; fsync
- *     3  exchange it with what is there, which so is kept (or, for a new file, rename without replacing)
- *     4  fsync the directory
+ *     2  write .rein-K.tmp in the same directory, with the old mode and owner; fsync
+ *     3  keep what is there in a layer of its own, K-N (layer.h)
+ *     4  rename the temporary file over the name (or, for a new file, rename without replacing)
+ *     5  fsync the directory
  *
- * Where there can be no layer it is .rein-K.tmp in the same directory, renamed over the name. After a crash the file is either old
- * or new, and FILES_TIDY removes what step 2 left. */
+ * After a crash the file is either old or new, and FILES_TIDY removes what steps 2 and 3 left. */
 #pragma once
 
 #include "core/env.h"
 #include "files/repo.h"
 #include "files/wire.h"
+
+struct walked;
 
 struct workspace {
     const char *root;                   /* absolute, without links */
@@ -24,7 +26,10 @@ struct workspace {
     struct shelf {                      /* the layers there are, once the first one is wanted */
         pthread_mutex_t lock;
         bool known;
+        bool carries;                   /* the file system does */
+        bool spare;                     /* one is ready */
         int64_t bytes;                  /* that they hold of what was replaced */
+        struct walked *walked;          /* the layer that was walked last, for who keeps it next; NULL: none */
     } shelf;
 };
 
@@ -34,6 +39,7 @@ struct op {
     const struct files_ask *q;
     const bool *stop;                   /* set by another thread: nobody waits for the answer */
     char *rel, *path, *temp, *layer;    /* where: beneath the root, as it is told, and the names of what is renamed, and kept */
+    bool leaves;                        /* a layer that nobody needs any more */
     char *made;                         /* the first folder that had to be made for a file, beneath the root */
     struct files_answer a;
     struct buf text;
@@ -43,6 +49,8 @@ struct op {
 
 /* Answers it, into o->a; what it borrows is the op's until op_done. */
 void op_run(struct op *o, struct workspace *w, const struct files_ask *q, const bool *stop);
+/* What nobody has to wait for, once the answer is sent. */
+void op_after(struct op *o);
 void op_done(struct op *o);
 
 /* Opens a path beneath a directory, links included. A descriptor or a negative errno. */

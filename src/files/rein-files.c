@@ -92,6 +92,7 @@ static bool serve(struct connection *c, struct buf *in, struct buf *out)
     struct files_ask q;
     char head[WIRE_HEAD], *body;
     struct op o;
+    bool good;
     size_t n;
 
     if (!take(c->fd, head, sizeof(head)) || !(n = wire_length(head, WIRE_ASK_MAX)))
@@ -105,8 +106,11 @@ static bool serve(struct connection *c, struct buf *in, struct buf *out)
     wire_answer(&o.a, out);
     if (buf_err(out) < 0)
         wire_answer(&(struct files_answer){ .result = -E2BIG, .said = LIT("that is too much at once") }, out);
+    good = give(c->fd, out);
+    if (good)
+        op_after(&o);
     op_done(&o);
-    return give(c->fd, out);
+    return good;
 }
 
 #define KEPT ((size_t)256 << 10)        /* bytes of room that a connection keeps from question to question */

@@ -11,19 +11,20 @@
 enum files_what {
     FILES_READ,             /* rel offset max -> st text */
     FILES_LOOK,             /* rel -> st hash */
-    FILES_WRITE,            /* rel temp data expects hash alike mode uid gid layer (keeps what was there; all: is dropped) */
+    FILES_WRITE,            /* rel temp data expects hash alike mode uid gid layer (keeps what was there; all: goes) */
     FILES_REMOVE,           /* rel hash layer all */
     FILES_TIDY,             /* rel temp ("": none) layer (is dropped, if its step was not done) */
     FILES_LIST,             /* rel -> entries in text, more */
     FILES_SEARCH,           /* rel data (the pattern) globs literal ignore_case all find context max -> text and counts */
-    FILES_GUARD,            /* data (the list from before, or nothing), all (layers may come) -> the list in text (guard.h) */
+    FILES_GUARD,            /* data (the list from before, or nothing), all (layers may come), temp (a layer of that name is made;
+                               why it was not: said, which then is no error) -> the list in text (guard.h) */
     FILES_CHECK,            /* data (the list) -> in text what is new and may not stay, paths that end in zero bytes */
     FILES_PURGE,            /* rel: all that lies there is removed */
     FILES_LAYER,            /* temp: a layer of that name is made (layer.h), and then */
-    FILES_CHANGES,          /* temp -> in text what it changes, or, with expects, its state */
+    FILES_CHANGES,          /* temp, all (it goes if it changes nothing) -> in text what it changes, or, with expects, its state */
     FILES_KEEP,             /* temp, expects (it was taken back before), all (what is protected, too): that is put in place */
     FILES_UNDO,             /* temp: and taken back */
-    FILES_DROP,             /* temp: the layer is removed */
+    FILES_DROP,             /* temp ("": none): the layer is removed, and what holds layers if it was the last */
     FILES_LAYERS,           /* -> in text "STATE TIME NAME" of each, ended by a zero byte: in that state since (ns from 1970 on) */
     FILES_WHATS,
 };

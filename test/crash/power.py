@@ -302,6 +302,12 @@ class Trace:
             must(parent is other, "a rename from one directory to another:", old, new)
             parent.change({last: None, target: parent.live[last]})
             return True
+        if name == "linkat":
+            thing = disk.find(self.at(a[0], a[1]))
+            parent, last = disk.parent(self.at(a[2], a[3]))
+            if isinstance(parent, Dir) and thing:
+                parent.change({last: thing})
+            return isinstance(parent, Dir)
         raise Violation(f"the trace holds {name}")
 
 
