@@ -230,7 +230,7 @@ static bool make_layer(const struct view *v, const char *path, const char *layer
     int n = snprintf(options, sizeof(options), "lowerdir=.,upperdir=%s/u,workdir=%s/w,userxattr%s", layer, layer, more);
 
     return strpbrk(layer, ",:\\") == NULL && n > 0 && (size_t)n < sizeof(options) && chdir(path) == 0 &&
-           (*v->lower = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC)) >= 0 &&
+           (*v->lower >= 0 || (*v->lower = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC)) >= 0) &&
            mount("overlay", ".", "overlay", MS_NOSUID | MS_NODEV, options) == 0;
 }
 

@@ -122,6 +122,11 @@ CO int agent_box(struct agent *a)
     box = xcalloc(1, sizeof(*box));
     *box = (struct boxing){ .tier = a->tier, .limits = BOX_LIMITS, .shelf = true,
                             .layers = !layer || strcmp(layer, "keep") == 0 };
+    if (env_git(a->env, &box->git_root, &e) < 0) {
+        boxing_done(box);
+        free(box);
+        return fail(STATUS_FAILED, "%s", e.msg);
+    }
     if (policy_plans(a->set.mode ? a->set.mode : a->session->view.mode)) {
         box->layers = box->shelf = false;
         if (plan_begin(a, box, &e) < 0) {

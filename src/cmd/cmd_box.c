@@ -296,6 +296,12 @@ static CO int box_main(struct agent *a)
     *box = (struct boxing){ .tier = tier, .read_only = mode && strcmp(mode, "plan") == 0, .limits = BOX_LIMITS,
                             .scratch = xasprintf("%s/box/hand-%d", a->home, getpid()) };
     scratch = xstrdup(box->scratch);
+    r = env_git(a->env, &box->git_root, &e);
+    if (r < 0) {
+        boxing_done(box);
+        free(box);
+        return fail(STATUS_FAILED, "%s", e.msg);
+    }
     agent_way_out(a, box, decided);
     env_box(a->env, box);
     r = boxing_begin(box, &e);

@@ -201,6 +201,16 @@ static void add_toolchains(struct buf *out, const char *home, const char *root, 
     profile_add(out, "hide", "/usr/etc/npmrc", "");
 }
 
+/* Where layers lie: files/layer.c. */
+static void add_layer(const struct boxing *b, const char *verb, const char *name, const char *root, struct buf *out)
+{
+    cleanup(freep) char *at = xasprintf(".rein/layers/%s", name), *git = xasprintf("rein-layers/%s", name);
+
+    profile_add(out, verb, root, at);
+    if (b->git_root)
+        profile_add(out, verb, b->git_root, git);
+}
+
 static void add_base(struct boxing *b, const char *root)
 {
     cleanup(freep) char *tmp = xasprintf("%s/tmp", b->scratch), *home = xasprintf("%s/home", b->scratch);
@@ -218,11 +228,10 @@ static void add_base(struct boxing *b, const char *root)
     profile_add(&b->base, "dev", "", "");
     profile_add(&b->base, "proc", "", "");
     profile_add(&b->base, b->read_only ? "ro" : "rw", root, "");
-    if (b->plan) {
-        cleanup(freep) char *at = xasprintf(".rein/layers/%s", b->plan);
-
-        profile_add(&b->base, "plan", root, at);
-    }
+    if (b->git_root)
+        profile_add(&b->base, b->read_only ? "ro" : "rw", b->git_root, "");
+    if (b->plan)
+        add_layer(b, "plan", b->plan, root, &b->base);
     number(&b->base, "file", b->limits.file);
     number(&b->base, "files", b->limits.files);
     number(&b->base, "memory", b->limits.memory);
@@ -259,6 +268,7 @@ void boxing_done(struct boxing *b)
     free(b->scratch);
     free(b->layer);
     free(b->plan);
+    free(b->git_root);
     free(b->own[0]);
     free(b->own[1]);
     for (size_t i = 0; b->git && b->git[i]; i++)
@@ -339,11 +349,13 @@ bool boxing_hold_back(const struct boxing *b, int root, const char *path, const 
     return renameat(root, path, AT_FDCWD, to) == 0;
 }
 
-static void keep_guarded(const struct guard *g, const char *root, bool masks, struct buf *out)
+static void keep_guarded(const struct guard *g, const char *root, bool masks, bool layer, struct buf *out)
 {
     for (size_t i = 0; i < g->n; i++) {
         cleanup(freep) char *path = xasprintf("%s%s%s", root, *g->v[i].path ? "/" : "", g->v[i].path);
 
+        if (layer && strcmp(g->v[i].path, ".rein") == 0)
+            continue;                   /* over a layer it is not there */
         if (g->v[i].kind == KIND_SECRET)
             profile_add(out, "hide", path, "");
         else if (masks && g->v[i].kind == KIND_GIT && *g->v[i].path)
@@ -353,24 +365,49 @@ static void keep_guarded(const struct guard *g, const char *root, bool masks, st
     }
 }
 
+/* Of git's folder outside: no layers, and where there is none, what makes programs outside do something stays as it is. */
+static void keep_git(const struct boxing *b, struct buf *out)
+{
+    static const char *const kept[] = { "config", "config.worktree", "hooks", "modules" };
+    cleanup(freep) char *layers = xasprintf("%s/rein-layers", b->git_root), *worktrees = xasprintf("%s/worktrees", b->git_root);
+    bool masks = !b->read_only && (b->masks || (!b->layer && !b->plan));
+    DIR *d = masks ? opendir(worktrees) : NULL;
+    struct dirent *de;
+
+    profile_add(out, "hide", layers, "");
+    for (size_t i = 0; i < ARRAY_SIZE(kept) && masks; i++) {
+        cleanup(freep) char *path = xasprintf("%s/%s", b->git_root, kept[i]);
+
+        if (access(path, F_OK) == 0)
+            profile_add(out, "keep", path, "");
+    }
+    while (d && (de = readdir(d))) {
+        cleanup(freep) char *path = xasprintf("%s/%s/config.worktree", worktrees, de->d_name);
+
+        if (access(path, F_OK) == 0)
+            profile_add(out, "keep", path, "");
+    }
+    if (d)
+        closedir(d);
+}
+
 void boxing_profile(struct boxing *b, const char *root, struct buf *out)
 {
     if (b->base.n == 0)
         add_base(b, root);
     buf_add_str(out, buf_str(&b->base));
     profile_add(out, "then", "", "");
-    if (b->layer) {
-        cleanup(freep) char *at = xasprintf(".rein/layers/%s", b->layer);
-
-        profile_add(out, "layer", root, at);
-    }
+    if (b->layer)
+        add_layer(b, "layer", b->layer, root, out);
     if (b->tier == TIER_LIVE) {
         cleanup(freep) char *own = xasprintf("%s/.rein", root), *layers = xasprintf("%s/layers", own);
 
         profile_add(out, "hide", b->layer || b->plan ? own : layers, "");
+        if (b->git_root)
+            keep_git(b, out);
     }
     if (b->tier == TIER_LIVE && !b->read_only)
-        keep_guarded(&b->guard, root, b->masks || (!b->layer && !b->plan), out);
+        keep_guarded(&b->guard, root, b->masks || (!b->layer && !b->plan), b->layer || b->plan, out);
     profile_add(out, "cd", root, "");
 }
 

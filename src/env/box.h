@@ -37,6 +37,7 @@ struct boxing {
     char *scratch;              /* a folder for what the session's commands keep at home and in /tmp */
     bool shelf;                 /* there may be layers: of commands or, anyhow, of file tools */
     bool layers;                /* each command gets a layer of the workspace (files/layer.h) */
+    char *git_root;             /* git's folder, where that lies outside of the workspace: a second root; NULL: it does not */
     char *plan;                 /* one layer for all of them, which lies below all else; NULL: none */
     char *layer;                /* that of the profile which is made next; NULL: it changes the workspace in place */
     bool masks;                 /* and what is protected is read-only for it; where there is a layer, its keeper sees to that */

@@ -275,6 +275,22 @@ void env_box(struct env *v, struct boxing *box)
     l->box = box;
 }
 
+CO int env_git(struct env *v, char **ret, struct err *e)
+{
+    cleanup(buf_done) struct buf in = {0};
+    struct files_answer a;
+    struct stat st;
+    int r;
+
+    *ret = NULL;
+    if (fstatat(local(v)->root_fd, ".git", &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
+        return 0;
+    r = local_ask(local(v), &(struct files_ask){ FILES_GIT, .rel = LIT(".") }, "git's folder to be found", &in, &a, e);
+    if (r == 0 && a.text.n)
+        *ret = str_dup(a.text);
+    return r;
+}
+
 void env_session(struct env *v, const char *id)
 {
     struct local *l = local(v);

@@ -12,6 +12,9 @@ int env_local(const char *root, const char *home, struct env **ret, struct err *
 struct boxing;
 void env_box(struct env *v, struct boxing *box);
 
+/* The path of git's folder, where that lies outside of the workspace (files/worktree.h), else NULL; the caller frees. */
+CO int env_git(struct env *v, char **ret, struct err *e);
+
 /* The files are those of a session: what an earlier rein of it had begun to write is waited for. */
 void env_session(struct env *v, const char *id);
 

@@ -11,6 +11,8 @@
  *     a PATH      there is nothing there: what is in the layer is moved there
  *     r PATH      it is removed: moved into the layer
  *     m PATH      a folder that stays: its mode, owner and time
+ *     i HASHES    no step: of the step before, which is about git's index, what the new and the old one say (git_index.h). Who
+ *                 looks at a repository writes that file anew, which is no change
  *     n PATH      no step: what lies in a folder that comes with the step before; nobody may have added to it or changed it
  *     o PATH      when that is taken back, or put in place again. The same of a folder that goes
  *
@@ -32,6 +34,9 @@ int shelf_make(struct workspace *w);
 
 /* FILES_LAYER: makes the layer o->temp. */
 int op_layer(struct op *o);
+
+/* Carries on what was cut short, and throws away the eldest, where layers hold too much. */
+void layer_tidy(struct op *o);
 
 /* A layer that changed nothing goes, and what the next one needs is made ready. */
 void layer_leave(struct op *o);

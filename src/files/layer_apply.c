@@ -2,6 +2,7 @@
 #include "files/layer_impl.h"
 
 #include "base/path.h"
+#include "files/git_index.h"
 
 #include <dirent.h>
 #include <linux/limits.h>
@@ -9,115 +10,9 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-/* The plan on disk: how many bytes it replaces, then a step a record, each ended by a zero byte, and "end". */
-
-static int put_file(int dir, const char *name, struct str text, bool sync)
-{
-    cleanup(freep) char *temp = xasprintf("%s.new", name);
-    cleanup(closep) int fd = openat(dir, temp, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-
-    if (fd < 0)
-        return -errno;
-    while (text.n) {
-        ssize_t n = write(fd, text.p, text.n);
-
-        if (n < 0 && errno != EINTR)
-            return -errno;
-        text = str_from(text, (size_t)MAX(n, (ssize_t)0));
-    }
-    if (!sync)
-        return renameat(dir, temp, dir, name) < 0 ? -errno : 0;
-    return fsync(fd) < 0 || renameat(dir, temp, dir, name) < 0 || fsync(dir) < 0 ? -errno : 0;
-}
-
 #define SYNCED_ALONE ((size_t)500)      /* steps; to sync so many folders takes as long as to sync a file system */
-
 #define PARTS 4
 #define DONE_ALONE ((size_t)2000)       /* steps */
-
-#define KNOWN_OUT "%llu %llu %lld %lld %o %u %u "
-#define KNOWN_ARGS(k) (unsigned long long)(k).dev, (unsigned long long)(k).ino, (long long)(k).size, (long long)(k).mtime, \
-                      (k).mode, (k).uid, (k).gid
-
-int layer_put_plan(struct layer *l, bool sync)
-{
-    cleanup(buf_done) struct buf out = BUF_MAX(PLAN_MAX);
-    int64_t bytes = 0;
-
-    for (size_t i = 0; i < l->plan.n; i++)
-        bytes += l->plan.v[i].kind == 'm' ? 0 : l->plan.v[i].old.size;
-    buf_addf(&out, "%lld", (long long)bytes);
-    buf_addc(&out, 0);
-    for (size_t i = 0; i < l->plan.n; i++) {
-        const struct step *s = &l->plan.v[i];
-
-        buf_addf(&out, "%c " KNOWN_OUT KNOWN_OUT, s->kind, KNOWN_ARGS(s->old), KNOWN_ARGS(s->new));
-        buf_add(&out, s->path, strlen(s->path) + 1);
-    }
-    buf_adds(&out, "end");
-    return buf_err(&out) < 0 ? -E2BIG : put_file(l->dir, "plan", buf_str(&out), sync);
-}
-
-static bool read_known(const char **at, struct known *ret)
-{
-    unsigned long long dev, ino;
-    long long size, mtime;
-    int n = 0;
-
-    if (sscanf(*at, " %llu %llu %lld %lld %o %u %u%n", &dev, &ino, &size, &mtime, &ret->mode, &ret->uid, &ret->gid, &n) != 7)
-        return false;
-    ret->dev = dev;
-    ret->ino = ino;
-    ret->size = size;
-    ret->mtime = mtime;
-    *at += n;
-    return true;
-}
-
-int64_t layer_bytes(const struct layer *l)
-{
-    cleanup(closep) int fd = openat(l->dir, "plan", O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    char text[24] = "";
-    ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof(text) - 1);
-
-    return n > 0 ? MAX(strtoll(text, NULL, 10), 0LL) : 0;
-}
-
-int layer_get_plan(struct layer *l)
-{
-    cleanup(buf_done) struct buf text = {0};
-    int r = read_whole(l->dir, "plan", PLAN_MAX, &text);
-    struct str rest = buf_str(&text);
-    const char *each;
-
-    if (r == 0 && !wire_next(&rest))
-        return -EBADMSG;
-    while (r == 0 && (each = wire_next(&rest))) {
-        struct step s = { .kind = *each };
-        const char *at = *each ? each + 1 : each;
-
-        if (!read_known(&at, &s.old) || !read_known(&at, &s.new) || *at != ' ')
-            return -EBADMSG;
-        s.path = xstrdup(at + 1);
-        GROW(l->plan.v, l->plan.n, l->plan.cap);
-        l->plan.v[l->plan.n++] = s;
-    }
-    return r < 0 ? r : str_is(rest, "end") ? 0 : -EBADMSG;
-}
-
-int layer_put_state(struct layer *l, const char *state, bool sync)
-{
-    return put_file(l->dir, STATE, str_of(state), sync);
-}
-
-int layer_state(struct layer *l, char ret[16])
-{
-    cleanup(buf_done) struct buf text = {0};
-    int r = read_whole(l->dir, STATE, 64, &text);
-
-    snprintf(ret, 16, "%.*s", (int)MIN(text.n, (size_t)15), text.n ? text.p : "");
-    return r == -ENOENT ? 0 : r;
-}
 
 /* Steps. Both sides of one lie in the same folder of the workspace and of the layer, which is held open for those that follow. */
 struct sides {
@@ -181,13 +76,20 @@ static bool is_missing(int dir, const char *name)
     return fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT;
 }
 
+/* One of git's objects: it never changes, but its time does, whenever git would write the same again. */
+static bool is_object(const char *path, const struct stat *st)
+{
+    return strstr(path, "objects/") && S_ISREG(st->st_mode) && (st->st_mode & 0222) == 0;
+}
+
 /* The same file, and nobody wrote to it since. What is below a folder is not looked at. */
-static bool is_unchanged(int dir, const char *name, const struct known *k)
+static bool is_unchanged(int dir, const char *name, const char *path, const struct known *k)
 {
     struct stat st;
 
     return fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && is_that(&st, k) &&
-           (S_ISDIR(st.st_mode) || (st.st_size == k->size && st.st_mtim.tv_sec * NS + st.st_mtim.tv_nsec == k->mtime));
+           (S_ISDIR(st.st_mode) || (st.st_size == k->size && (st.st_mtim.tv_sec * NS + st.st_mtim.tv_nsec == k->mtime ||
+                                                              is_object(path, &st))));
 }
 
 static int open_folder(const struct layer *l, const struct step *s)
@@ -266,7 +168,7 @@ static int do_step(const struct layer *l, const struct step *s, bool forth, bool
 }
 
 /* All of it, one way or the other, durable when it returns 0. `back`: as do_step. */
-static int go(const struct layer *l, bool forth, bool back, const char **ret_path)
+static int go_part(const struct layer *l, bool forth, bool back, const char **ret_path)
 {
     struct sides sides = { NULL, -1, -1 };
     int r = 0;
@@ -308,11 +210,30 @@ static size_t count_below(int dir, const char *name, int depth)
     return n;
 }
 
-/* Whether what a step takes away is as the plan has it, with all below it; what it brings finds nothing in its way. */
-static int check_step(const struct layer *l, size_t at, bool forth, struct sides *sides, const char **ret_path)
+/* Whether an index that was written anew says what it said: then it is taken for that. */
+static bool is_renewed_index(struct layer *l, size_t at, bool forth, int dir, const char *name, struct known *there)
 {
-    const struct step *s = &l->plan.v[at];
-    const struct known *there = forth ? &s->old : &s->new;
+    const struct step *next = at + 1 < l->plan.n ? &l->plan.v[at + 1] : NULL;
+    const char *hex = next && next->kind == 'i' ? next->path : NULL;
+    char now[HASH_HEX];
+    struct hash hash;
+    struct stat st;
+
+    if (hex && forth)
+        hex = strchr(hex, ' ') ? strchr(hex, ' ') + 1 : "";
+    if (!hex || fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !git_index_digest_at(dir, name, &hash) ||
+        strncmp(hash_hex(&hash, now), hex, strlen(now)) != 0)
+        return false;
+    *there = known_of(&st);
+    l->renewed = true;
+    return true;
+}
+
+/* Whether what a step takes away is as the plan has it, with all below it; what it brings finds nothing in its way. */
+static int check_step(struct layer *l, size_t at, bool forth, struct sides *sides, const char **ret_path)
+{
+    struct step *s = &l->plan.v[at];
+    struct known *there = forth ? &s->old : &s->new;
     bool something = s->kind == 'x' || (s->kind == 'r') == forth;
     size_t below = 0;
     const char *name;
@@ -322,7 +243,7 @@ static int check_step(const struct layer *l, size_t at, bool forth, struct sides
     r = open_sides(l, s->path, true, sides, &name);
     if (r < 0 || !something)
         return r < 0 || !is_missing(sides->there, name) ? -ESTALE : 0;
-    if (!is_unchanged(sides->there, name, there))
+    if (!is_unchanged(sides->there, name, s->path, there) && !is_renewed_index(l, at, forth, sides->there, name, there))
         return -ESTALE;
     for (size_t i = at + 1; i < l->plan.n && (l->plan.v[i].kind == 'n' || l->plan.v[i].kind == 'o'); i++)
         below += l->plan.v[i].kind == (forth ? 'o' : 'n');
@@ -331,7 +252,7 @@ static int check_step(const struct layer *l, size_t at, bool forth, struct sides
 
 /* A part of the plan. */
 struct part {
-    const struct layer *l;
+    struct layer *l;
     size_t from, to;
     bool forth;
     int (*work)(struct part *part);
@@ -349,7 +270,7 @@ static void *part_main(void *arg)
 }
 
 /* Several at once, where there is much: each waits for the kernel most of the time. The first that fails is what is returned. */
-static int in_parts(const struct layer *l, bool forth, int (*work)(struct part *), const char **ret_path)
+static int in_parts(struct layer *l, bool forth, int (*work)(struct part *), const char **ret_path)
 {
     struct part parts[PARTS];
     size_t n = l->plan.n > DONE_ALONE ? PARTS : 1, each = l->plan.n / n + 1;
@@ -376,7 +297,7 @@ static int in_parts(const struct layer *l, bool forth, int (*work)(struct part *
 
 static int check_part(struct part *part)
 {
-    const struct layer *l = part->l;
+    struct layer *l = part->l;
     struct sides sides = { NULL, -1, -1 };
     const char *name;
     int r = 0;
@@ -389,7 +310,7 @@ static int check_part(struct part *part)
         } else if (s->kind == (part->forth ? 'o' : 'n')) {
             part->path = s->path;
             r = open_sides(l, s->path, false, &sides, &name);
-            if (r == 0 && !is_unchanged(sides.there, name, part->forth ? &s->old : &s->new))
+            if (r == 0 && !is_unchanged(sides.there, name, s->path, part->forth ? &s->old : &s->new))
                 r = -ESTALE;
         }
     }
@@ -398,11 +319,15 @@ static int check_part(struct part *part)
 }
 
 /* Whether all is still as the plan has it, before the first step. */
-static int check(const struct layer *l, bool forth)
+static int check(struct layer *l, bool forth)
 {
     const char *path = "";
     int r = in_parts(l, forth, check_part, &path);
 
+    if (r == 0 && l->renewed)           /* who carries it on after a crash has to know */
+        r = layer_put_plan(l, true);
+    if (r == 0 && l->git)
+        return check(l->git, forth);
     return r < 0 ? err_set(&l->o->e, -ESTALE, "%.300s was changed by someone else meanwhile; nothing was %s", path,
                            forth ? "kept" : "taken back") : 0;
 }
@@ -507,6 +432,13 @@ static int strip_part(struct part *part)
     return 0;
 }
 
+static int go(const struct layer *l, bool forth, bool back, const char **ret_path)
+{
+    int r = go_part(l, forth, back, ret_path);
+
+    return r == 0 && l->git ? go_part(l->git, forth, back, ret_path) : r;
+}
+
 /* From the state `from` to `to`, by way of `by`, in which a crash finds it. */
 static int change(struct layer *l, const char *by, const char *to, const char *back, bool forth, bool begun)
 {
@@ -530,21 +462,41 @@ static int change(struct layer *l, const char *by, const char *to, const char *b
     return 0;
 }
 
+static int strip_all(struct layer *l)
+{
+    in_parts(l, true, strip_part, NULL);
+    return syncfs(l->upper) < 0 ? -errno : 0;
+}
+
+/* Nobody needs it any more. */
+static void remove_work(const struct layer *l)
+{
+    fchmodat(l->dir, "w/work", 0700, 0);    /* overlayfs leaves it without any rights */
+    path_remove(l->dir, "w");
+    if (l->git)
+        remove_work(l->git);
+}
+
 /* The plan: that of an earlier time, or, before the first, made from what lies in the layer. */
 static int have_plan(struct layer *l, const char *state)
 {
     int r = layer_get_plan(l);
 
+    if (r == 0 && l->git)
+        r = layer_get_plan(l->git);
     if (r == -ENOENT && !*state) {
+        plan_clear(&l->plan);           /* a rein that was killed had written one of two */
         r = layer_walk(l);
         if (r < 0)
             return r;
         r = layer_put_plan(l, true);
+        if (r == 0 && l->git)
+            r = layer_put_plan(l->git, true);
     }
-    if (r == 0 && !*state) {            /* what says how to read the layer goes, now that it was read */
-        in_parts(l, true, strip_part, NULL);
-        r = syncfs(l->upper) < 0 ? -errno : 0;
-    }
+    if (r == 0 && !*state)              /* what says how to read the layer goes, now that it was read */
+        r = strip_all(l);
+    if (r == 0 && !*state && l->git)
+        r = strip_all(l->git);
     return r < 0 ? layer_say(l->o, r, "the plan of the layer ", l->o->temp) : 0;
 }
 
@@ -586,8 +538,7 @@ int op_keep(struct op *o)
         r = change(&l, "keeping", "kept", "undone", true, begun);
     if (r == 0 && !*state) {
         shelf_add(o->w, layer_bytes(&l));
-        fchmodat(l.dir, "w/work", 0700, 0);     /* overlayfs leaves it without any rights, and nobody needs it any more */
-        path_remove(l.dir, "w");
+        remove_work(&l);
     }
     return r;
 }

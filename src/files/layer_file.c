@@ -78,13 +78,14 @@ void kept_put(struct op *o, int dir, const char *name, const char *real, const s
     if (!*o->layer || o->q->all)
         return;
     layer_drop_named(o->w, o->layer);   /* an earlier try's, of which nothing came */
-    r = layer_make(o, o->layer, &l);
+    r = layer_make(o, o->layer, false, &l);
     if (r == 0)
         r = keep(o, &l, !old ? 'a' : !new ? 'r' : 'x', dir, name, real, old, new);
     if (r == 0)
         shelf_add(o->w, layer_bytes(&l));
     else
         layer_drop_named(o->w, o->layer);
+    o->tidies = r == 0;
     o->e = (struct err){0};             /* that there is none is no error */
 }
 

@@ -6,7 +6,15 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-#define LAYERS    ".rein/layers"
+/* A root has layers of its own, since nothing is renamed from one mount to another. */
+struct root {
+    int fd;
+    const char *layers;                 /* where they are */
+    const char *own;                    /* what holds them, and nobody is to meet */
+    const char *told;                   /* stands before paths that are told */
+};
+struct root root_of(const struct workspace *w, bool git);
+
 #define DEPTH_MAX 400
 #define PLAN_MAX  ((size_t)1 << 30)    /* bytes */
 #define NS        INT64_C(1000000000)
@@ -31,25 +39,35 @@ struct plan {
 
 struct layer {
     struct op *o;
+    struct layer *git;                  /* the part of it that is about git's folder, or NULL; its state is that of the whole */
+    const char *own, *shown;            /* as of its root */
     int root, dir, upper;               /* the workspace, the layer, its changes */
     struct timespec began;
     struct plan plan;
+    bool renewed;                       /* it names files that were written anew since it was saved */
     struct buf *told;                   /* the changes for a reader; NULL: they are not wanted */
 };
+
+static inline bool is_later(const struct timespec *a, const struct timespec *b)
+{
+    return a->tv_sec != b->tv_sec ? a->tv_sec > b->tv_sec : a->tv_nsec > b->tv_nsec;
+}
 
 static inline int open_dir(int dir, const char *path)
 {
     return open_beneath(dir, path, O_RDONLY | O_DIRECTORY, RESOLVE_NO_LINKS);
 }
 
+struct known known_of(const struct stat *st);
+void plan_clear(struct plan *p);
 void plan_add(struct plan *p, char kind, const char *path, const struct stat *old, const struct stat *new);
 
 /* A sentence about a path, or another thing, and what the kernel said. Returns r. */
 int layer_say(struct op *o, int r, const char *what, const char *path);
 
-/* A layer, there or made; ended with layer_done also when that failed. */
+/* A layer, there or made (`git`: for git's folder, too); ended with layer_done also when that failed. */
 int layer_open_named(struct op *o, const char *name, struct layer *ret);
-int layer_make(struct op *o, const char *name, struct layer *ret);
+int layer_make(struct op *o, const char *name, bool git, struct layer *ret);
 void layer_done(struct layer *l);
 
 int layer_drop_named(struct workspace *w, const char *name);
@@ -60,11 +78,14 @@ void shelf_add(struct workspace *w, int64_t bytes);
 /* A removed name, in either of the forms that overlayfs has for it. */
 bool layer_hides(int dir, const char *name, const struct stat *st);
 
-/* Bytes that a layer holds of what it replaced, or will when it is kept: by its plan, 0 without one. */
+/* Bytes that a layer holds of what it replaced, or will when it is kept: by its plans, 0 without one. */
 int64_t layer_bytes(const struct layer *l);
 
 /* Walks through the changes and makes the plan; says them for a reader where l->told is set. */
 int layer_walk(struct layer *l);
+
+/* What was found so is kept for who asks next; forgotten. */
+void layer_forget_walk(struct workspace *w);
 
 /* What is new in the layer and acts outside of the box: paths that end in zero bytes. What was there before is read-only in it. */
 void layer_held(const struct layer *l, struct buf *ret);

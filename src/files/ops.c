@@ -545,6 +545,11 @@ static int op_check(struct op *o)
     return 0;
 }
 
+static int op_git(struct op *o)
+{
+    return o->w->git_path ? buf_adds(&o->text, o->w->git_path) : 0;
+}
+
 static int op_purge(struct op *o)
 {
     cleanup(freep) char *up = xstrdup(o->rel);
@@ -567,7 +572,7 @@ void op_run(struct op *o, struct workspace *w, const struct files_ask *q, const 
         [FILES_TIDY] = op_tidy, [FILES_LIST] = op_list, [FILES_SEARCH] = op_search, [FILES_GUARD] = op_guard,
         [FILES_CHECK] = op_check, [FILES_PURGE] = op_purge, [FILES_LAYER] = op_layer, [FILES_CHANGES] = op_changes,
         [FILES_KEEP] = op_keep, [FILES_UNDO] = op_undo, [FILES_DROP] = op_drop,
-        [FILES_LAYERS] = op_layers,
+        [FILES_LAYERS] = op_layers, [FILES_GIT] = op_git,
     };
 
     *o = (struct op){ .w = w, .q = q, .stop = stop, .rel = str_dup(q->rel), .temp = str_dup(q->temp),
@@ -584,6 +589,8 @@ void op_after(struct op *o)
 {
     if (o->leaves)
         layer_leave(o);
+    if (o->tidies)
+        layer_tidy(o);
 }
 
 void op_done(struct op *o)

@@ -21,6 +21,9 @@ struct walked;
 struct workspace {
     const char *root;                   /* absolute, without links */
     int fd;                             /* of it */
+    const char *git_path;               /* git's folder, where that lies outside (worktree.h), or NULL */
+    int git;                            /* of it, a root as well; -1 */
+    const char *git_index;              /* and the workspace's index in it */
     bool boxed;                         /* nothing that guard.h is about may be written or, hidden in the box, be read */
     struct above above;                 /* what git leaves out, by rules that lie outside */
     struct shelf {                      /* the layers there are, once the first one is wanted */
@@ -28,6 +31,7 @@ struct workspace {
         bool known;
         bool carries;                   /* the file system does */
         bool spare;                     /* one is ready */
+        int index;                      /* git's index as it was when the last one was made; -1 */
         int64_t bytes;                  /* that they hold of what was replaced */
         struct walked *walked;          /* the layer that was walked last, for who keeps it next; NULL: none */
     } shelf;
@@ -39,7 +43,7 @@ struct op {
     const struct files_ask *q;
     const bool *stop;                   /* set by another thread: nobody waits for the answer */
     char *rel, *path, *temp, *layer;    /* where: beneath the root, as it is told, and the names of what is renamed, and kept */
-    bool leaves;                        /* a layer that nobody needs any more */
+    bool leaves, tidies;                /* a layer that nobody needs any more; one more that holds something */
     char *made;                         /* the first folder that had to be made for a file, beneath the root */
     struct files_answer a;
     struct buf text;

@@ -12,6 +12,7 @@
  * workspace and the system's libraries, the system call filter neither programs nor other sockets. It dies with rein. */
 #include "box/confine.h"
 #include "files/ops.h"
+#include "files/worktree.h"
 #include "filter-files.h"
 
 #include <fcntl.h>
@@ -204,9 +205,10 @@ static _Noreturn void cannot(const char *what, int error)
     _exit(1);
 }
 
-static void confine(const char *root)
+static void confine(const char *root, const char *git)
 {
-    struct record all[] = { { "rw", root, "" }, { "ro", "/usr", "" }, { "ro", "/lib", "" }, { "ro", "/lib64", "" },
+    struct record all[] = { { "rw", root, "" }, { "rw", git ? git : root, "" },
+                            { "ro", "/usr", "" }, { "ro", "/lib", "" }, { "ro", "/lib64", "" },
                             { "ro", "/etc/ld.so.cache", "" }, { "ro", "/nix/store", "" }, { "ro", "/gnu/store", "" } };
     struct profile p = { .v = all, .n = ARRAY_SIZE(all) };
     struct sock_fprog filter = { ARRAY_SIZE(filter_files), (struct sock_filter *)filter_files };
@@ -229,9 +231,9 @@ static void confine(const char *root)
 
 int main(int argc, char **argv)
 {
-    static struct workspace w = { .shelf.lock = PTHREAD_MUTEX_INITIALIZER };
+    static struct workspace w = { .shelf = { .lock = PTHREAD_MUTEX_INITIALIZER, .index = -1 } };
     int parent = argc > FIXED ? atoi(argv[1]) : 0, spaces = argc - FIXED - 1;
-    char id[WIRE_ID];
+    char id[WIRE_ID], *git;
 
     if (argc <= FIXED) {
         fprintf(stderr, "usage: rein-files PARENT ROOT DEVICE:INODE|\"\" BOXED HOME [FD ...] (rein starts it)\n");
@@ -250,7 +252,10 @@ int main(int argc, char **argv)
         cannot(w.root, errno);
     if (*argv[3] && strcmp(wire_id(w.fd, id), argv[3]) != 0)
         cannot("another folder stands where the workspace was", ESTALE);
-    confine(w.root);
+    git = worktree_git(w.fd, w.root, &w.git_index);
+    w.git = git ? open(git, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
+    w.git_path = git;
+    confine(w.root, w.git >= 0 ? git : NULL);
     if (getppid() != parent)
         return 0;                       /* rein is gone already */
     serve_connections(&w);

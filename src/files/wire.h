@@ -26,6 +26,7 @@ enum files_what {
     FILES_UNDO,             /* temp: and taken back */
     FILES_DROP,             /* temp ("": none): the layer is removed, and what holds layers if it was the last */
     FILES_LAYERS,           /* -> in text "STATE TIME NAME" of each, ended by a zero byte: in that state since (ns from 1970 on) */
+    FILES_GIT,              /* -> in text the path of git's folder, where that lies outside of the workspace */
     FILES_WHATS,
 };
 

@@ -338,6 +338,133 @@ def test_git_is_judged_by_key():
     return len(PASSES) + len(WAITS)
 
 
+def test_killed_over_two_roots():
+    """A worktree's files and its repository, which are one layer, are put in place together, wherever rein or its worker is killed."""
+    need_live()
+    with Place(RELEASE) as place:
+        beside(place, "worktree")
+        saved = os.path.join(place.top, "saved")
+        os.mkdir(saved)
+
+        def copy(of, to):
+            for name in ("main", "work"):
+                shutil.rmtree(os.path.join(to, name), ignore_errors=True)
+                shutil.copytree(os.path.join(of, name), os.path.join(to, name), symlinks=True)
+
+        def both():
+            return snapshot(place.work), {k: v for k, v in snapshot(os.path.join(place.top, "main", ".git")).items() if not k.startswith(b"rein-layers") and k != b"." and
+                                          not k.endswith((b"index", b"logs/HEAD", b"refs/heads/work")) and b"objects/" not in k}, git(place, "log", "--oneline").count("\n"), git(place, "status", "-s")
+        line = "echo two > x; echo y > y; git add -A; git commit -qm y"
+        git(place, "status")
+        copy(place.top, saved)
+        before = both()
+        count = Count(place)
+        out, report = box(place, line, "keep", env=count.env())
+        check(report["kept"], out, report)
+        total, after = count.values()[0], both()
+        check(after[2] == 2 and after[3] == "", after[2:])
+        points = [(n, how) for n in range(1, total + 1) for how in ("before", "after", "lost")]
+        kept = 0
+        for n, how in points if FULL else random.Random(11).sample(points, 30):
+            copy(saved, place.top)
+            box(place, line, "keep", env=Count(place, f"{n}:{how}").env())
+            out, _ = box(place, "true", "drop")
+            now = both()
+            check(out.returncode == 0 and now in (before, after) and "error" not in git(place, "fsck"), n, how, out, now[2:], difference(before[0], now[0]), difference(before[1], now[1]))
+            kept += now == after
+        check(kept > 3, kept)
+        print(f"peer/layer: two roots: killed at {len(points) if FULL else 30} of {len(points)} points: {kept} times both were kept, else neither", flush=True)
+
+
+OUTSIDE = {                             # where git's folder lies outside of the workspace
+    "worktree": "git init -q main; cd main; git config user.name a; git config user.email b; echo x > x; git add x; git commit -qm x; git worktree add -q ../work",
+    "submodule": "git init -q lib; cd lib; git config user.name a; git config user.email b; echo x > x; git add x; git commit -qm x; cd ..; git init -q main; cd main; "
+                 "git -c protocol.file.allow=always submodule --quiet add ../lib work; cd work; git config user.name a; git config user.email b",
+}
+
+
+def git(place, *args):
+    return subprocess.run(["git", *args], cwd=place.work, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False).stdout.decode()
+
+
+def beside(place, kind):
+    """A place whose workspace is such a one; git's folder."""
+    shutil.rmtree(place.work)
+    subprocess.run(OUTSIDE[kind], shell=True, cwd=place.top, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    if kind == "submodule":
+        place.work = os.path.join(place.top, "main", "work")
+    return os.path.realpath(os.path.join(place.work, git(place, "rev-parse", "--git-common-dir").strip()))
+
+
+def test_git_outside_of_the_workspace():
+    """A worktree's commits, and a submodule's, are kept, taken back and held like all else; who looks with git meanwhile changes nothing, who commits does."""
+    need_live()
+    commit = "echo y > y; git add y; git commit -qm y; git checkout -q -b other; git stash list; git gc -q; git status -s"
+    for kind in OUTSIDE:
+        with Place(RELEASE, base="/var/tmp") as place:
+            folder = beside(place, kind)
+            both = lambda: (snapshot(place.work), {k: v for k, v in snapshot(folder).items() if not k.startswith(b"rein-layers") and k != b"."})
+            before = both()
+            out, report = box(place, commit, "keep")
+            check(report["kept"] and out.returncode == 0 and "other" in git(place, "branch", "--show-current") and git(place, "log", "--oneline").count("\n") == 2, kind, out, report)
+            git(place, "status")
+            git(place, "add", "-A")
+            out = place.rein("undo")
+            check(out.returncode == 0, kind, out)
+            now = both()
+            changed = [k for k in {*before[1], *now[1]} if before[1].get(k) != now[1].get(k) and not k.endswith(b"index")]
+            check(before[0] == now[0] and not changed, kind, changed, difference(before[0], now[0]))
+            check(git(place, "status", "-s") == "" and git(place, "log", "--oneline").count("\n") == 1, kind)
+            check(place.rein("redo").returncode == 0 and git(place, "log", "--oneline").count("\n") == 2 and "error" not in git(place, "fsck"), kind)
+            for bad in ("git config core.fsmonitor /tmp/x", f"echo x > {folder}/hooks/post-commit", f"echo x > {folder}/hooks/pre-commit; chmod +x {folder}/hooks/pre-commit", "git config alias.x '!sh'"):
+                was = both()
+                out, report = box(place, bad + "; echo z > z", "keep")
+                check(not report["kept"] and ".git/" in report["not_kept"] and both() == was, kind, bad, report)
+                box(place, bad + "; echo z > z", "drop")
+                check(both() == was, kind, bad)
+                out = place.rein("box", "-q", "--", bad)
+                check(both() == was, kind, bad, "in place", out)
+            check(place.rein("box", "-q", "--", "git commit -q --allow-empty -m live").returncode == 0 and "live" in git(place, "log", "--oneline"), kind, "in place")
+            git(place, "commit", "-q", "--allow-empty", "-m", "mine")
+            head = git(place, "rev-parse", "HEAD")
+            check(place.rein("undo").returncode == 1 and git(place, "rev-parse", "HEAD") == head, kind, "somebody went on")
+            for layers in (place.path(".rein/layers"), os.path.join(folder, "rein-layers")):
+                check(os.path.isdir(layers), layers)
+    with Place(RELEASE, base="/var/tmp") as place:      # a file that only says so
+        other = os.path.join(place.top, "other")
+        subprocess.run("git init -q other; cd other; git -c user.name=a -c user.email=b commit -q --allow-empty -m x; mkdir .git/worktrees; mkdir .git/worktrees/w; echo ../.. > .git/worktrees/w/commondir; "
+                       "echo /elsewhere/.git > .git/worktrees/w/gitdir; cp .git/HEAD .git/worktrees/w", shell=True, cwd=place.top, check=True)
+        for pointer in (os.path.join(other, ".git", "worktrees", "w"), os.path.join(other, ".git"), "/etc"):
+            place.write(".git", f"gitdir: {pointer}\n")
+            out, _ = box(place, f"ls {other}/.git; git log 2>&1", "drop")
+            check(b"objects" not in out.stdout and b"not a git repository" in out.stdout, pointer, out)
+
+
+def test_who_looks_with_git_meanwhile():
+    """An editor that asks git for the state again and again, before, during and after: nothing of that is a conflict."""
+    need_live()
+    with Place(RELEASE, base="/var/tmp") as place:
+        subprocess.run("git init -q .; git config user.name a; git config user.email b; for i in 1 2 3 4 5 6; do echo $i > f$i; done; git add .; git commit -qm x", shell=True, cwd=place.work, check=True)
+        p = subprocess.Popen([place.binary, "box", "--layer", "keep", "--report", place.top + "/r", "-q", "--", "sleep 0.3; echo new > g; git add g; git commit -qm g"], cwd=place.work, env=place.env, stderr=subprocess.PIPE)
+        time.sleep(0.15)
+        os.utime(place.path("f1"))
+        index = os.stat(place.path(".git/index")).st_ino
+        git(place, "status")
+        check(os.stat(place.path(".git/index")).st_ino != index, "git did not write it anew")
+        p.communicate()
+        with open(place.top + "/r", encoding="utf-8") as f:
+            report = json.load(f)
+        check(report["kept"], report)
+        git(place, "status")
+        check(git(place, "log", "--oneline").count("\n") == 2 and place.rein("undo").returncode == 0 and git(place, "log", "--oneline").count("\n") == 1 and git(place, "status", "-s") == "")
+        git(place, "status")
+        check(place.rein("redo").returncode == 0 and git(place, "log", "--oneline").count("\n") == 2)
+        place.write("mine", "x\n")
+        git(place, "add", "mine")
+        out = place.rein("undo")
+        check(out.returncode == 1 and b"index was changed by someone else" in out.stderr, "what was added is a change", out)
+
+
 WORK = [
     ("cc", "mkdir mk; cd mk; printf 'int main(void) { return 0; }' > m.c; printf 'm: m.c\\n\\tcc -o m m.c\\n' > Makefile; make && make", "up to date"),
     ("cmake", "printf 'cmake_minimum_required(VERSION 3.10)\\nproject(x C)\\nadd_executable(m m.c)\\n' > CMakeLists.txt; printf 'int main(void) { return 0; }' > m.c; cmake -S . -B cb && "

@@ -258,10 +258,9 @@ def test_a_directory_swapped_for_a_link():
 
 
 def test_modes_that_cannot_be_kept():
-    """auto without its box is peer/no_box_no_mode."""
+    """auto and plan without their box is peer/no_box_no_mode."""
     with Place() as place:
         model = place.script("say hi")
-        one_sentence(place.rein("exec", "--mode", "plan", "--model", model, "go"), 7, "layer")
         one_sentence(place.rein("exec", "--mode", "wild", "--model", model, "go"), 2, "no mode")
 
 
