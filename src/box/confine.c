@@ -212,6 +212,29 @@ static void look(bool exactly, uint64_t *ret_bytes, uint64_t *ret_processes)
         closedir(d);
 }
 
+/* Bytes that were written for the processes that there are, and not by them: an overlay copies a file before it is changed. What
+ * they write to memory that is a file's counts as well. */
+static uint64_t copied(void)
+{
+    DIR *d = opendir("/proc");
+    struct dirent *de;
+    uint64_t all = 0;
+
+    while (d && (de = readdir(d))) {
+        uint64_t wrote, stored;
+
+        if (de->d_name[0] < '1' || de->d_name[0] > '9')
+            continue;
+        wrote = number(de->d_name, "io", "wchar:");
+        stored = number(de->d_name, "io", "\nwrite_bytes:");
+        if (stored > wrote)
+            all += stored - wrote;
+    }
+    if (d)
+        closedir(d);
+    return all;
+}
+
 /* Whether the kernel would give one more process. In a storm of them no list of /proc is true for long enough to be counted. */
 static bool has_room(void)
 {
@@ -238,6 +261,8 @@ static enum limit exceeded(const struct profile *p)
         return LIMIT_MEMORY;
     if (p->limit[LIMIT_PROCESSES] && processes > p->limit[LIMIT_PROCESSES])
         return LIMIT_PROCESSES;
+    if (p->limit[LIMIT_COPIES] && copied() > p->limit[LIMIT_COPIES])
+        return LIMIT_COPIES;
     return LIMITS;
 }
 

@@ -9,7 +9,7 @@
 
 static const char *const verbs[] = { "uid", "ro", "rw", "keep", "pin", "hide", "dir", "layer", "plan", "tmpfs", "dev", "proc",
                                      "net", "then", "cd", "limit" };
-static const char *const limits[LIMITS] = { "file", "files", "memory", "processes", "disk" };
+static const char *const limits[LIMITS] = { "file", "files", "memory", "processes", "disk", "copies" };
 
 static bool known(const char *verb)
 {

@@ -19,7 +19,8 @@
  *   net "" ""               the network stays the host's (otherwise there is none but loopback)
  *   then "" ""              what follows is about one program; all before it may have been done already, for several
  *   cd A ""                 where the program starts
- *   limit NAME NUMBER       file (bytes), files, memory (bytes), processes, disk (bytes by which the roots may grow)
+ *   limit NAME NUMBER       file (bytes), files, memory (bytes), processes, disk (bytes by which the roots may grow), copies (bytes
+ *                           that a layer may copy of files which lie below, since they are changed)
  * / */
 #pragma once
 
@@ -27,7 +28,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum limit { LIMIT_FILE, LIMIT_FILES, LIMIT_MEMORY, LIMIT_PROCESSES, LIMIT_DISK, LIMITS };
+enum limit { LIMIT_FILE, LIMIT_FILES, LIMIT_MEMORY, LIMIT_PROCESSES, LIMIT_DISK, LIMIT_COPIES, LIMITS };
 
 struct record {
     const char *verb, *a, *b;

@@ -39,7 +39,7 @@
  *   across                                                                      it met what a layer cannot do (across.h)
  *   ended REASON exit=N signal=N total=BYTES head=BYTES tail=BYTES killed=N ms=N
  *
- * REASON: exit, timeout, cancel (rein asked), orphan (rein is gone), memory, processes, disk (that limit was exceeded). */
+ * REASON: exit, timeout, cancel (rein asked), orphan (rein is gone), memory, processes, disk, copies (that limit was exceeded). */
 #include "box/confine.h"
 #include "box/hold.h"
 #include "box/job.h"
@@ -406,7 +406,7 @@ static bool disk_is_full(struct run *r)
 /* Takes what the box says: which limit was exceeded, and how it ended. */
 static void hear_box(struct run *r)
 {
-    static const char *const names[LIMITS] = { "file", "files", "memory", "processes", "disk" };
+    static const char *const names[LIMITS] = { "file", "files", "memory", "processes", "disk", "copies" };
     struct box_said said;
 
     while ((said = box_listen(&r->box)).word != BOX_QUIET)

@@ -85,7 +85,7 @@ static const char *end_word(const struct env_outcome *o)
 {
     static const char *const words[] = {
         [ENV_EXIT] = "exit", [ENV_TIMEOUT] = "timeout", [ENV_CANCEL] = "cancelled", [ENV_ORPHAN] = "orphaned",
-        [ENV_MEMORY] = "memory", [ENV_PROCESSES] = "processes", [ENV_DISK] = "disk", [ENV_INPUT] = "input",
+        [ENV_MEMORY] = "memory", [ENV_PROCESSES] = "processes", [ENV_DISK] = "disk", [ENV_COPIES] = "copies", [ENV_INPUT] = "input",
     };
 
     return words[o->end];

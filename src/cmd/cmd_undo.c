@@ -220,7 +220,6 @@ static CO int look_at_waiting(struct undoing *u, const char *name, struct buf *r
 {
     const char *waits = u->history.id ? history_waits(&u->history, name) : NULL;
     struct err e = {0};
-    struct hash hash;
     char hex[HASH_HEX];
     int64_t n;
 
@@ -228,8 +227,7 @@ static CO int look_at_waiting(struct undoing *u, const char *name, struct buf *r
         return 0;                       /* no log has a word on it */
     if (layer_changes(u->a->env, name, false, ret, &n, &e) < 0)
         return fail(STATUS_FAILED, "%s", e.msg);
-    hash = hash_bytes(buf_str(ret));
-    return !waits || strcmp(hash_hex(&hash, hex), waits) == 0 ? 0 :
+    return !waits || strcmp(layer_list_hash(buf_str(ret), hex), waits) == 0 ? 0 :
            fail(STATUS_FAILED, "what lies in %s is not what it was when the session said that it waits: nothing was done", name);
 }
 

@@ -51,7 +51,6 @@ void plan_say(struct session *s)
 
 static void put_commit(struct session *s, const char *layer, struct str changes, int64_t n)
 {
-    struct hash hash = hash_bytes(changes);
     char hex[HASH_HEX];
     struct buf body = {0};
 
@@ -59,7 +58,7 @@ static void put_commit(struct session *s, const char *layer, struct str changes,
     js_add_text(&body, "layer", layer);
     js_add_int(&body, "changed", n);
     js_add_str(&body, "changes", str_head(changes, utf8_align(changes, MIN(changes.n, CHANGES_KEPT))));
-    js_add_text(&body, "waits", hash_hex(&hash, hex));
+    js_add_text(&body, "waits", layer_list_hash(changes, hex));
     buf_addc(&body, '}');
     session_put(s, EV_COMMIT, s->view.seq, FROM_SYSTEM, &body);
 }

@@ -88,6 +88,7 @@ struct env_command {
 enum env_end {
     ENV_EXIT, ENV_TIMEOUT, ENV_CANCEL, ENV_ORPHAN,
     ENV_MEMORY, ENV_PROCESSES, ENV_DISK,    /* ended, since it took more than its box has */
+    ENV_COPIES,             /* ended, since it changed more of what lies under its layer than that may copy */
     ENV_INPUT,              /* ended, since it waited for input that nobody can give */
 };
 

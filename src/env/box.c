@@ -22,6 +22,7 @@ void profile_add(struct buf *out, const char *verb, const char *a, const char *b
 }
 
 #define HOLD_MS   10000
+#define COPIES_MAX (INT64_C(1) << 30)   /* bytes */
 #define BOX_RUN "/run/rein"
 
 static void number(struct buf *out, const char *name, int64_t n)
@@ -397,8 +398,10 @@ void boxing_profile(struct boxing *b, const char *root, struct buf *out)
         add_base(b, root);
     buf_add_str(out, buf_str(&b->base));
     profile_add(out, "then", "", "");
-    if (b->layer)
+    if (b->layer) {
         add_layer(b, "layer", b->layer, root, out);
+        number(out, "copies", COPIES_MAX);
+    }
     if (b->tier == TIER_LIVE) {
         cleanup(freep) char *own = xasprintf("%s/.rein", root), *layers = xasprintf("%s/layers", own);
 

@@ -118,7 +118,7 @@ static bool is_of(const char *text, const char *key)
 
 int spool_read(int fd, const char *key, struct spool_report *ret)
 {
-    static const char *const ends[] = { "exit", "timeout", "cancel", "orphan", "memory", "processes", "disk" };
+    static const char *const ends[] = { "exit", "timeout", "cancel", "orphan", "memory", "processes", "disk", "copies" };
     struct env_outcome *o = &ret->outcome;
     char text[REPORT_SIZE + 1], reason[16] = "";
     long long total, head, tail, ms;
@@ -313,11 +313,12 @@ static char *shell_file(struct local *l, const char *key, char **ret_inside)
  * its report is another one's, or a crash between would leave a command that has ended and changed nothing. */
 static bool is_for_again(const struct local *l, const struct env_ready *ready, int r, const struct err *e, struct env_outcome *o)
 {
-    bool failed = o->across && o->end == ENV_EXIT && o->exit_status != 0;
+    bool failed = o->across && o->end == ENV_EXIT && o->exit_status != 0, copies = o->end == ENV_COPIES;
 
-    o->again = (failed || r == -EMLINK || r == -ENOTSUP) && l->box->let_out == ready->let_out;
+    o->again = (failed || copies || r == -EMLINK || r == -ENOTSUP) && l->box->let_out == ready->let_out;
     if (o->again)
-        o->layer_said = xstrdup(failed && r == 0 ? "it renamed a folder or linked a file, which a layer cannot do" : e->msg);
+        o->layer_said = xstrdup(copies ? "it changes more than a gigabyte of files that a layer has to copy first" :
+                                failed && r == 0 ? "it renamed a folder or linked a file, which a layer cannot do" : e->msg);
     return o->again;
 }
 
@@ -343,9 +344,8 @@ static CO void end_layer(struct local *l, const struct env_ready *ready, bool wa
     o->held = r < 0;
     if (r < 0) {
         char hex[HASH_HEX];
-        struct hash hash = hash_bytes(buf_str(&text));
 
-        o->waits = xstrdup(hash_hex(&hash, hex));
+        o->waits = xstrdup(layer_list_hash(buf_str(&text), hex));
         o->layer_said = xasprintf("nothing that it changed was put in place: %.300s. It lies in .rein/layers/%s; rein redo %s "
                                   "puts it in place all the same, rein undo %s drops it", e.msg, layer, layer, layer);
     } else if (wanted && o->nchanged) {

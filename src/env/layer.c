@@ -110,6 +110,24 @@ CO int layer_changes(struct env *v, const char *name, bool empty_goes, struct bu
     return r;
 }
 
+char *layer_list_hash(struct str changes, char ret[HASH_HEX])
+{
+    struct hashing h;
+    struct hash hash;
+
+    hashing_init(&h);
+    while (changes.n) {
+        const char *nl = memchr(changes.p, '\n', changes.n);
+        size_t line = nl ? (size_t)(nl - changes.p) + 1 : changes.n, kind = strcspn(changes.p, " ");
+
+        hashing_add(&h, changes.p, 1);
+        hashing_add(&h, changes.p + MIN(kind, line), line - MIN(kind, line));
+        changes = str_from(changes, line);
+    }
+    hash = hashing_end(&h);
+    return hash_hex(&hash, ret);
+}
+
 CO int layer_keep(struct env *v, const char *name, bool seen, struct err *e)
 {
     return act(v, &(struct files_ask){ FILES_KEEP, .temp = str_of(name), .all = seen }, e);

@@ -31,6 +31,9 @@ CO int layer_look(struct env *v, const char *name, enum layer_state *ret, struct
  * that is nothing. */
 CO int layer_changes(struct env *v, const char *name, bool empty_goes, struct buf *out, int64_t *ret_n, struct err *e);
 
+/* Names such a list, by all but its marks: those depend on who looks. Returns ret. */
+char *layer_list_hash(struct str changes, char ret[HASH_HEX]);
+
 /* When there is no layer left: what held them goes, too. */
 CO void layers_close(struct env *v);
 

@@ -25,6 +25,7 @@ void layer_done(struct layer *l)
     if (l->git)
         layer_done(l->git);
     free(l->git);
+    git_names_done(&l->names);
     plan_clear(&l->plan);
     if (l->dir >= 0)
         close(l->dir);

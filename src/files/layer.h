@@ -42,7 +42,8 @@ void layer_tidy(struct op *o);
 void layer_leave(struct op *o);
 
 /* FILES_CHANGES: "KIND SIZE PATH", each ended by a zero byte: + new, M changed, - removed, T of another type, m a folder's mode;
- * and first ! for what guard.h is about. */
+ * and first ! for what guard.h is about. Behind the kind marks: u a file goes of which git has no copy, r it runs when somebody
+ * builds, tests or commits (later.def), l it is large. */
 int op_changes(struct op *o);
 
 /* FILES_KEEP and FILES_UNDO. Nothing is changed by -EPERM, where something is protected and q->all does not say that a person has

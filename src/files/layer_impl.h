@@ -1,6 +1,7 @@
 /* layer_impl.h - what layer.c (a layer, and the walk through it) and layer_apply.c (its plan, carried out) share. */
 #pragma once
 
+#include "files/git_index.h"
 #include "files/layer.h"
 
 #include <fcntl.h>
@@ -45,6 +46,8 @@ struct layer {
     struct timespec began;
     struct plan plan;
     bool renewed;                       /* it names files that were written anew since it was saved */
+    struct git_names names;             /* that git knew before, once somebody wants to know */
+    bool names_read, names_known;
     struct buf *told;                   /* the changes for a reader; NULL: they are not wanted */
 };
 

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #define STEPS_MAX ((size_t)2000000)
+#define LARGE     ((int64_t)10 << 20)   /* bytes: a file of that size is told with a mark */
 
 void plan_clear(struct plan *p)
 {
@@ -99,11 +100,66 @@ void plan_add(struct plan *p, char kind, const char *path, const struct stat *ol
                                   .new = new ? known_of(new) : (struct known){0} };
 }
 
-static void tell(struct layer *l, char kind, int64_t size, const char *path, bool dir)
+/* Whether it is a file that runs when somebody builds, tests or commits. */
+static bool runs_later(const char *path, const struct stat *st)
 {
+    static const char *const files[] = {
+#define FILE_(name) name,
+#define FOLDER(name)
+#include "files/later.def"
+#undef FILE_
+#undef FOLDER
+    };
+    static const char *const folders[] = {
+#define FILE_(name)
+#define FOLDER(name) name,
+#include "files/later.def"
+#undef FILE_
+#undef FOLDER
+    };
+    const char *base = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
+
+    if (!S_ISREG(st->st_mode))
+        return false;
+    for (size_t i = 0; i < ARRAY_SIZE(files); i++)
+        if (strcmp(base, files[i]) == 0)
+            return true;
+    for (size_t i = 0; i < ARRAY_SIZE(folders); i++) {
+        const char *at = strstr(path, folders[i]);
+
+        if (at && (at == path || at[-1] == '/'))
+            return true;
+    }
+    return st->st_mode & 0111;
+}
+
+/* Whether git has no copy of what goes: the index from before the command does not name it. */
+static bool is_untracked(struct layer *l, const char *path)
+{
+    if (*l->shown)
+        return false;
+    if (!l->names_read)
+        l->names_known = l->o->w->shelf.index >= 0 && git_index_names(l->o->w->shelf.index, &l->names);
+    l->names_read = true;
+    return l->names_known && !git_names_have(&l->names, path);
+}
+
+/* One change, for a reader. `st` is what came, or, with -, what goes; NULL: it is no file. */
+static void tell(struct layer *l, char kind, const char *path, const struct stat *st)
+{
+    bool dir = st && S_ISDIR(st->st_mode);
+    int64_t size = st && S_ISREG(st->st_mode) ? st->st_size : 0;
+
     if (!l->told)
         return;
-    buf_addf(l->told, "%c %lld %s%s%s", kind, (long long)size, l->shown, path, dir ? "/" : "");
+    buf_addc(l->told, kind);
+    if (st && !dir && kind == '-' && is_untracked(l, path))
+        buf_addc(l->told, 'u');
+    if (st && kind != '-' && !*l->shown && runs_later(path, st))
+        buf_addc(l->told, 'r');
+    if (size >= LARGE)
+        buf_addc(l->told, 'l');
+    buf_addf(l->told, " %lld %s%s%s", (long long)size, l->shown, path, dir ? "/" : "");
     buf_addc(l->told, 0);
 }
 
@@ -132,7 +188,7 @@ static int note_all(struct layer *l, int dir, const char *name, const char *path
         else if (l->plan.n > STEPS_MAX)
             r = layer_say(l->o, -E2BIG, "the changes in ", path);
         plan_add(&l->plan, kind == '-' ? 'o' : 'n', below, kind == '-' ? &st : NULL, kind == '-' ? NULL : &st);
-        tell(l, kind, S_ISREG(st.st_mode) ? st.st_size : 0, below, S_ISDIR(st.st_mode));
+        tell(l, kind, below, &st);
         if (r == 0 && S_ISDIR(st.st_mode))
             r = note_all(l, fd, de->d_name, below, kind, depth + 1);
     }
@@ -188,7 +244,7 @@ static int walk_entry(struct layer *l, int upper, int lower, const char *path, c
     if (layer_hides(upper, name, &new)) {
         if (was) {
             plan_add(&l->plan, 'r', below, &old, NULL);
-            tell(l, '-', S_ISREG(old.st_mode) ? old.st_size : 0, below, was_dir);
+            tell(l, '-', below, &old);
         }
         return was_dir ? note_all(l, lower, name, below, '-', depth) : 0;
     }
@@ -212,7 +268,7 @@ static int walk_entry(struct layer *l, int upper, int lower, const char *path, c
         note_index(l, upper, lower, name);
     if (was_dir)
         r = note_all(l, lower, name, below, '-', depth);
-    tell(l, !was ? '+' : same_kind(&new, &old) ? 'M' : 'T', S_ISREG(new.st_mode) ? new.st_size : 0, below, S_ISDIR(new.st_mode));
+    tell(l, !was ? '+' : same_kind(&new, &old) ? 'M' : 'T', below, &new);
     if (r == 0 && S_ISDIR(new.st_mode))
         r = note_all(l, upper, name, below, '+', depth);
     return r;
@@ -268,7 +324,7 @@ static int walk(struct layer *l, int upper, int lower, const char *path, int dep
     if (r == 0) {
         plan_add(&l->plan, 'm', *path ? path : ".", &old, &new);
         if ((old.st_mode & 07777) != (new.st_mode & 07777) || old.st_uid != new.st_uid || old.st_gid != new.st_gid)
-            tell(l, 'm', 0, *path ? path : ".", true);
+            tell(l, 'm', *path ? path : ".", &new);
     }
     return r;
 }
@@ -333,7 +389,7 @@ int op_changes(struct op *o)
     l.told = &o->text;
     layer_held(&l, &held);
     for (rest = buf_str(&held); (each = wire_next(&rest));)
-        tell(&l, '!', 0, each, false);
+        tell(&l, '!', each, NULL);
     r = layer_walk(&l);
     o->leaves = r == 0 && o->q->all && !o->text.n;
     if (r == 0 && !o->leaves)

@@ -134,6 +134,9 @@ static CO int report(struct call *c, const struct env_outcome *o, int64_t timeou
     else if (o->end == ENV_MEMORY || o->end == ENV_PROCESSES || o->end == ENV_DISK)
         buf_addf(text, "[stopped: it took more %s than its box has]", o->end == ENV_MEMORY ? "memory" : o->end == ENV_DISK
                  ? "room on the disk" : "processes");
+    else if (o->end == ENV_COPIES)
+        buf_adds(text, "[stopped: it changed more than a gigabyte of files that were there, which have to be copied before they "
+                 "can be taken back. Change less at once, or work on copies in /tmp]");
     else if (o->end == ENV_INPUT)
         buf_adds(text, "[stopped: it waits for input, which nobody gives here. Give it with flags or a pipe, or start the command "
                  "with background and tty, and answer with the tool job]");

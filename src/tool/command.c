@@ -53,25 +53,51 @@ void command_moved_out(struct buf *text, const struct env_outcome *o)
 
 #define CHANGED_SHOWN 6
 
+/* A line "KIND SIZE PATH" in its parts. False: it is none. */
+static bool read_change(struct str *rest, struct str *ret_kind, int64_t *ret_size, struct str *ret_path)
+{
+    size_t n = rest->n ? strcspn(rest->p, "\n") : 0, kind = rest->n ? strcspn(rest->p, " ") : 0;
+    const char *path = kind + 1 < n ? memchr(rest->p + kind + 1, ' ', n - kind - 1) : NULL;
+
+    if (!path)
+        return false;
+    *ret_kind = (struct str){ rest->p, kind };
+    *ret_size = strtoll(rest->p + kind, NULL, 10);
+    *ret_path = (struct str){ path + 1, (size_t)(rest->p + n - path) - 1 };
+    *rest = str_from(*rest, MIN(n + 1, rest->n));
+    return true;
+}
+
+static void add_change(struct buf *text, struct str kind, int64_t size, struct str path)
+{
+    buf_addf(text, "%c %.*s", *kind.p, STR(path));
+    if (memchr(kind.p, 'u', kind.n))
+        buf_adds(text, " (git has no copy)");
+    if (memchr(kind.p, 'r', kind.n))
+        buf_adds(text, " (runs later)");
+    if (memchr(kind.p, 'l', kind.n))
+        buf_addf(text, " (%lld MB)", (long long)(size >> 20));
+}
+
 void command_changed(struct buf *text, const struct env_outcome *o)
 {
-    struct str rest = o->changed ? str_of(o->changed) : (struct str){0};
+    struct str kind, path;
+    int64_t size;
+    int shown = 0;
 
     if (o->layer_said)
         buf_addf(text, "\n[%s]", o->layer_said);
-    if (!rest.n)
+    if (!o->changed || !*o->changed)
         return;
     buf_addf(text, "\n[changed: ");
-    for (int i = 0; i < CHANGED_SHOWN && rest.n; i++) {
-        size_t n = strcspn(rest.p, "\n");
-        const char *path = memchr(rest.p + MIN(n, (size_t)2), ' ', n - MIN(n, (size_t)2));
-
-        if (path)
-            buf_addf(text, "%s%c%.*s", i ? ", " : "", *rest.p, (int)(rest.p + n - path), path);
-        rest = str_from(rest, MIN(n + 1, rest.n));
-    }
-    if (o->nchanged > CHANGED_SHOWN)
-        buf_addf(text, " and %lld more", (long long)(o->nchanged - CHANGED_SHOWN));
+    for (int marked = 1; marked >= 0; marked--)         /* what is worth a look first */
+        for (struct str rest = str_of(o->changed); shown < CHANGED_SHOWN && read_change(&rest, &kind, &size, &path);)
+            if ((kind.n > 1) == marked) {
+                buf_adds(text, shown++ ? ", " : "");
+                add_change(text, kind, size, path);
+            }
+    if (o->nchanged > shown)
+        buf_addf(text, " and %lld more", (long long)(o->nchanged - shown));
     buf_addc(text, ']');
 }
 

@@ -440,6 +440,39 @@ def test_git_outside_of_the_workspace():
             check(b"objects" not in out.stdout and b"not a git repository" in out.stdout, pointer, out)
 
 
+def test_what_is_worth_a_look():
+    """Files that go and of which git has no copy, large ones and those that run later are told first, with what they are."""
+    need_live()
+    with Place(RELEASE, base="/var/tmp") as place:
+        subprocess.run("git init -q .; git config user.name a; git config user.email b; for i in 1 2 3 4 5 6 7 8; do echo $i > f$i; done; mkdir d; echo x > d/in; git add .; git commit -qm x; "
+                       "git update-index --index-version 4; echo mine > notes; echo mine > d/notes; echo all: > Makefile", shell=True, cwd=place.work, check=True)
+        model = script(place, call("bash", command="rm f1 f2 f3 f4 notes; rm -r d; echo 'all: x' > Makefile; head -c 12000000 /dev/zero > big; mkdir -p .github/workflows; echo x > .github/workflows/ci.yml; "
+                                   "echo '#!/bin/sh' > run; chmod +x run"), call("bash", command="rm f5; git rm -q f6"), "say done")
+        check(place.rein("exec", "--mode", "auto", "--model", model, "go").returncode == 0)
+        told = [b for _, b in story(place.events(), "result")]
+        for line in ("-u 5 notes", "-u 5 d/notes", "- 2 d/in", "- 2 f1", "Mr 7 Makefile", "+l 12000000 big", "+r 2 .github/workflows/ci.yml", "+r 10 run"):
+            check(line in told[0]["changes"].split("\n"), line, told[0]["changes"])
+        shown = told[0]["text"].split("[changed: ")[1]
+        check(all(w in shown for w in ("- notes (git has no copy)", "- d/notes (git has no copy)", "M Makefile (runs later)", "+ big (11 MB)", "+ run (runs later)")) and "f1" not in shown, shown)
+        check("git has no copy" not in told[1]["text"] and "- f5" in told[1]["text"], told[1])
+
+
+def test_what_a_layer_copies():
+    """More than a gigabyte of what is there: the command is ended, and done in place; new files count for nothing."""
+    need_live()
+    if not FULL:
+        raise Skip("it writes three gigabytes: with --full")
+    with Place(RELEASE, base="/var/tmp") as place:
+        for name in ("big", "big2"):
+            with open(place.path(name), "wb") as f:
+                for _ in range(800):
+                    f.write(bytes(1 << 20))
+        out = place.rein("exec", "--mode", "auto", "--model", script(place, call("bash", command="chmod 600 big big2"), call("bash", command="cat big big2 > other; rm other"), "say done"), "go")
+        told = [b for _, b in story(place.events(), "result")]
+        check(out.returncode == 0 and "more than a gigabyte" in told[0].get("again", "") and os.stat(place.path("big")).st_mode & 0o777 == 0o600, told)
+        check("again" not in told[1] and told[1]["outcome"] == "ok", told[1])
+
+
 def test_who_looks_with_git_meanwhile():
     """An editor that asks git for the state again and again, before, during and after: nothing of that is a conflict."""
     need_live()
