@@ -65,7 +65,7 @@ DEFECTS = {
 
 DEFECTS.update({
     "told what a killed rein did not sync": ("src/core/store.c", "    if (fd >= 0 && fdatasync(fd) < 0 && errno",
-                                             "    if (fd >= 0 && errno == -1 && errno", "power after kills", "edits"),
+                                             "    if (fd >= 0 && errno == -1 && errno", "power after kills at the first edit", "edits"),
     "a refusal soon forgotten": ("src/core/ledger.c", "    return MIN(q->until, now + q->wait);\n", "    return MIN(q->struck, now);\n", "some kills",
                                  "refused"),
     "nothing set aside": ("src/core/request.c", "s->with.budget_cap, entry, reserve->cost,", "s->with.budget_cap, entry, 0,",
@@ -100,6 +100,7 @@ CHECKS = {
     "some kills": lambda name, binary: sweep.sweep(name, 200, SEED, binary),
     "power": lambda name, binary: power.blackouts(name, 600, SEED, binary),
     "power after kills": lambda name, binary: power.blackouts_after_kills(name, 200, 4000, SEED, binary),
+    "power after kills at the first edit": lambda name, binary: [power.blackouts_after_kills(name, 12, 2400, SEED + i, binary, range(74, 80)) for i in range(4)],
     "power after early kills": lambda name, binary: power.blackouts_after_kills(name, 50, 1000, SEED, binary, range(35, 60)),
     "worker": lambda name, binary: sweep.worker_sweep(name, None, SEED, binary),
     "layers": lambda name, binary: layer_tests.killed(binary, None),
