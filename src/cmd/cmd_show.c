@@ -140,6 +140,14 @@ static void tell(struct telling *t, const struct event *ev, const json_t *b)
         buf_addf(out, "%.*s %.*s:%lld: %.*s, %.*s\n", STR(js_str(b, "what")), STR(js_str(b, "host")),
                  (long long)js_int(b, "port", 0), STR(js_str(b, "verdict")), STR(js_str(b, "why")));
         break;
+    case EV_COMMIT:
+        buf_addf(out, "plan %.*s changes %lld things\n", STR(js_str(b, "layer")), (long long)js_int(b, "changed", 0));
+        add_text(out, js_str(b, "changes"), "  ", LINE_MAX_SHOWN, TEXT_MAX_SHOWN);
+        break;
+    case EV_UNDO:
+        buf_addf(out, "%.*s, %.*s\n", STR(js_str(b, "way")), STR(js_str(b, "phase")));
+        add_text(out, js_str(b, "text").p ? js_str(b, "text") : js_str(b, "why"), "  ", SIZE_MAX, TEXT_MAX_SHOWN);
+        break;
     case EV_REQUEST:
     case EV_WIRE:
         break;

@@ -92,7 +92,7 @@ for _ in range(int(sys.argv[2])):
 '''
 
 
-def snapshot(top, times=False):
+def snapshot(top, times=False, without=()):
     """What there is: type, mode, content, target, attributes, which names are the same file; with `times`, when it was written."""
     top = os.fsencode(top)
     found, first = {}, {}
@@ -101,6 +101,8 @@ def snapshot(top, times=False):
             dirs[:] = [d for d in dirs if d != b".rein"]
         for name in [b""] * (folder == top) + dirs + files:
             path = os.path.join(folder, name) if name else top
+            if name in without:
+                continue
             st = os.lstat(path)
             rel = os.path.relpath(path, top)
             entry = [stat.S_IFMT(st.st_mode), stat.S_IMODE(st.st_mode), st.st_uid, st.st_gid]
@@ -199,6 +201,63 @@ def test_random_operations_of_a_user():
     done, changed = properties(range(500, 900 if FULL else 515), True)
     print(f"peer/layer: {done} random programs as a user, {changed} changes", flush=True)
     return done
+
+
+MANY = """
+import os, sys
+n = int(sys.argv[1])
+for d in range(40):
+    os.makedirs(f"m{d}")
+    for i in range(n):
+        open(f"m{d}/f{i}", "w").write(f"{d} {i}")
+for d in range(20):
+    for i in range(n // 2):
+        open(f"old{d}/f{i}", "a").write("more")
+    for i in range(n // 2, n):
+        os.unlink(f"old{d}/f{i}")
+deep = "deep"
+for i in range(150):
+    deep += f"/{i}"
+os.makedirs(deep)
+open(deep + "/bottom", "w").write("x")
+os.truncate("sparse", 3 << 29)
+with open("sparse", "r+b") as f:
+    f.seek(1 << 30)
+    f.write(b"in the middle")
+with open("holes", "wb") as f:
+    f.truncate(1 << 30)
+"""
+
+
+def test_many_deep_and_sparse():
+    """2,000 new files (20,000 with --full), half as many changed or removed, 150 folders in each other, files with holes: as a plain run leaves them, and as they were."""
+    need_live()
+    with Place(RELEASE, base="/var/tmp") as place:
+        plain, each = os.path.join(place.top, "plain"), 500 if FULL else 50
+        for d in range(20):
+            for i in range(each):
+                place.write(f"old{d}/f{i}", f"{i}")
+        place.write("many.py", MANY)
+        with open(place.path("sparse"), "wb") as f:
+            f.truncate(1 << 29)
+        shutil.copytree(place.work, plain, ignore=lambda d, names: [n for n in names if n == "sparse"])
+        with open(os.path.join(plain, "sparse"), "wb") as f:
+            f.truncate(1 << 29)
+
+        def state(top):
+            return snapshot(top, without=(b"sparse", b"holes")), [(os.stat(os.path.join(top, n)).st_size, os.stat(os.path.join(top, n)).st_blocks < 1000) for n in ("sparse", "holes") if os.path.exists(os.path.join(top, n))]
+        before = state(place.work)
+        out, report = box(place, f"python3 many.py {each}", "keep")
+        check(out.returncode == 0 and report["kept"] and report["changed"] > 60 * each, report.get("changed"), report.get("not_kept"), out)
+        subprocess.run(["python3", "many.py", str(each)], cwd=plain, check=True)
+        after = state(place.work)
+        check(after == state(plain), difference(after[0], state(plain)[0]), after[1], state(plain)[1])
+        with open(place.path("sparse"), "rb") as f:
+            f.seek(1 << 30)
+            check(f.read(13) == b"in the middle")
+        for word, want in (("undo", before), ("redo", after), ("undo", before)):
+            check(place.rein(word).returncode == 0 and state(place.work) == want, word)
+        print(f"peer/layer: {report['changed']} changes at once: kept, taken back, put back", flush=True)
 
 
 def killed(binary, some):
