@@ -200,7 +200,7 @@ CO int local_job_look(struct env *v, const char *key, bool take_up, struct env_j
     env_job_done(job);
     r = find_state(local(v), key, take_up, job, e);
     if (r == 0 && (job->state == ENV_JOB_ENDED || job->state == ENV_JOB_LOST))
-        local_check_box(local(v), key, &job->outcome);
+        boxed_check(local(v), key, &job->outcome);
     return r;
 }
 

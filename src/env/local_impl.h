@@ -55,8 +55,18 @@ struct spool_report {
 };
 int spool_read(int fd, const char *key, struct spool_report *ret);
 
-/* What a command in a box, of which nothing runs any more, has left that must not stay: it is moved out, the outcome says so. */
-CO void local_check_box(struct local *l, const char *key, struct env_outcome *o);
+/* What the box is to be for a command: its layer is made, its profile written into the file in memory. */
+CO int boxed_prepare(struct local *l, const struct env_command *c, struct env_ready *ready, int profile, struct err *e);
+
+/* A command over a layer is gone: what it changed is put in place, unless it is not wanted or may not be. */
+CO void boxed_end_layer(struct local *l, const struct env_ready *ready, bool wanted, struct env_outcome *o);
+
+/* What a command in a box, of which nothing runs any more, has left in place that must not stay: it is moved out, the outcome says
+ * so. */
+CO void boxed_check(struct local *l, const char *key, struct env_outcome *o);
+
+/* After a crash: a layer that was being put in place is; one that was not yet is gone, and nothing of the command has happened. */
+CO int boxed_settle(struct local *l, const char *key, struct env_outcome *o, struct err *e);
 
 /* Ends what a supervisor that was killed has left of its command: what is in its session. */
 void spool_end_orphans(const struct env_outcome *o);

@@ -1,4 +1,5 @@
 """What the tests share: a scratch place for one rein, running it, reading its events."""
+import contextlib
 import json
 import os
 import shutil
@@ -111,6 +112,21 @@ def give_to_user(place):
     subprocess.run(["chown", "-R", f"{USER}:{USER}", place.top], check=True)
     place.binary = os.path.join(programs, "rein")
     return ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"]
+
+
+@contextlib.contextmanager
+def over_an_overlay(place):
+    """The workspace is on a file system that can carry no layer."""
+    parts = [os.path.join(place.top, part) for part in ("lower", "upper", "over")]
+    for part in parts:
+        os.mkdir(part)
+    out = subprocess.run(["mount", "-t", "overlay", "-o", f"lowerdir={parts[0]},upperdir={parts[1]},workdir={parts[2]}", "overlay", place.work], stderr=subprocess.PIPE, check=False)
+    if out.returncode:
+        raise Skip("no right to mount a file system: " + out.stderr.decode().strip())
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", place.work], check=False)
 
 
 def need_live():

@@ -9,7 +9,7 @@ import subprocess
 import time
 
 from crash.scenarios import Count, Violation
-from lib.rein import RELEASE, SANITISED, Place, Skip, check, give_to_user, need_live, story
+from lib.rein import RELEASE, SANITISED, Place, Skip, check, give_to_user, need_live, over_an_overlay, story
 from lib.script import call, script
 
 # Random operations on files, the same ones for the same seed and tree.
@@ -692,18 +692,9 @@ def test_what_layers_keep_is_limited():
 def test_where_no_layer_can_be():
     """On a file system that carries none commands change it in place, and their results say so; by hand it is said, and nothing is run."""
     need_live()
-    with Place(RELEASE) as place:
-        parts = [os.path.join(place.top, part) for part in ("lower", "upper", "over")]
-        for part in parts:
-            os.mkdir(part)
-        out = subprocess.run(["mount", "-t", "overlay", "-o", f"lowerdir={parts[0]},upperdir={parts[1]},workdir={parts[2]}", "overlay", place.work], stderr=subprocess.PIPE, check=False)
-        if out.returncode:
-            raise Skip("no right to mount a file system: " + out.stderr.decode().strip())
-        try:
-            out = place.rein("exec", "--mode", "auto", "--layer", "keep", "--model", script(place, call("bash", command="echo x > a"), "say done"), "go")
-            told = [b for _, b in story(place.events(), "result")]
-            check(out.returncode == 0 and "in place" in told[0]["text"] and "cannot carry one" in told[0]["text"] and place.read("a") == b"x\n", out, told)
-            out, report = box(place, "echo y > a", "keep")
-            check(out.returncode and b"cannot carry one" in out.stderr and place.read("a") == b"x\n" and os.listdir(place.work) == ["a"], out, report, os.listdir(place.work))
-        finally:
-            subprocess.run(["umount", "-l", place.work], check=False)
+    with Place(RELEASE) as place, over_an_overlay(place):
+        out = place.rein("exec", "--mode", "auto", "--layer", "keep", "--model", script(place, call("bash", command="echo x > a"), "say done"), "go")
+        told = [b for _, b in story(place.events(), "result")]
+        check(out.returncode == 0 and "in place" in told[0]["text"] and "cannot carry one" in told[0]["text"] and place.read("a") == b"x\n", out, told)
+        out, report = box(place, "echo y > a", "keep")
+        check(out.returncode and b"cannot carry one" in out.stderr and place.read("a") == b"x\n" and os.listdir(place.work) == ["a"], out, report, os.listdir(place.work))

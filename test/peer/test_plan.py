@@ -2,10 +2,9 @@
 import json
 import os
 import signal
-import subprocess
 import time
 
-from lib.rein import RELEASE, Place, Skip, check, need_live, story
+from lib.rein import RELEASE, Place, check, need_live, over_an_overlay, story
 from lib.script import call, script
 from peer.test_layer import difference, snapshot
 from peer.test_undo import good
@@ -123,15 +122,6 @@ def test_a_plan_that_is_killed():
 
 def test_where_no_plan_can_be():
     need_live()
-    with Place(RELEASE) as place:
-        parts = [os.path.join(place.top, part) for part in ("lower", "upper", "over")]
-        for part in parts:
-            os.mkdir(part)
-        out = subprocess.run(["mount", "-t", "overlay", "-o", f"lowerdir={parts[0]},upperdir={parts[1]},workdir={parts[2]}", "overlay", place.work], stderr=subprocess.PIPE, check=False)
-        if out.returncode:
-            raise Skip("no right to mount a file system: " + out.stderr.decode().strip())
-        try:
-            out = place.rein("exec", "--mode", "plan", "--model", script(place, "say done"), "go")
-            check(out.returncode == 7 and b"cannot carry one" in out.stderr, out)
-        finally:
-            subprocess.run(["umount", "-l", place.work], check=False)
+    with Place(RELEASE) as place, over_an_overlay(place):
+        out = place.rein("exec", "--mode", "plan", "--model", script(place, "say done"), "go")
+        check(out.returncode == 7 and b"cannot carry one" in out.stderr, out)
