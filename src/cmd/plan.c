@@ -16,8 +16,10 @@ CO int plan_begin(struct agent *a, struct boxing *box, struct err *e)
     cleanup(layers_done) struct layers all = {0};
     cleanup(freep) char *prefix = xasprintf("%s-plan-", a->session->log.row.id);
     int64_t last = 0;
-    int r = layer_list(a->env, &all, e);
+    int r = layer_possible(a->env, e);
 
+    if (r == 0)
+        r = layer_list(a->env, &all, e);
     for (size_t i = 0; i < all.n && r == 0; i++) {
         const struct layer_row *row = &all.v[i];
 

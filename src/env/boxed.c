@@ -21,8 +21,30 @@ static int box_profile(struct local *l, const char *layer, int fd, struct err *e
     return r < 0 ? err_set(e, r, "the box cannot be described: %s", strerror(-r)) : 0;
 }
 
-/* What of the workspace the command in the box has to leave as it is. With `layer` a layer is made for it as well; where none can
- * be had it changes the workspace in place, and the result says so. */
+static void without_layer(struct env_ready *ready, struct str why)
+{
+    ready->no_layer = xasprintf("it changed the workspace in place and cannot be taken back, since there was no layer: %.*s",
+                                STR(why));
+}
+
+/* A layer alone: over it nothing has to be kept but what is hidden, and that was found before. To look through everything again
+ * takes longer than most commands do. */
+static CO bool make_layer(struct local *l, struct env_ready *ready)
+{
+    struct err e;
+    int r;
+
+    fiber_shield();                     /* half of it would be put right by the next call only */
+    r = layer_make(&l->env, ready->key, &e);
+    fiber_unshield();
+    if (r < 0)
+        without_layer(ready, str_of(e.msg));
+    else
+        ready->layer = xstrdup(ready->key);
+    return r == 0;
+}
+
+/* What of the workspace the command in the box has to leave as it is; with `layer` a layer is made at the same time. */
 static CO int look_at_workspace(struct local *l, struct env_ready *ready, bool layer, struct err *e)
 {
     cleanup(buf_done) struct buf before = {0}, in = {0};
@@ -33,23 +55,16 @@ static CO int look_at_workspace(struct local *l, struct env_ready *ready, bool l
     if (l->box->guarded)
         boxing_guarded(l->box, &before);
     q.data = buf_str(&before);
-    /* Over a layer nothing has to be kept but what is hidden, and that is found once; to look through everything again takes longer
-     * than most commands do. */
-    if (layer && l->box->guarded && !l->jobs)
-        q.what = FILES_LAYER;
-    if (layer)
-        fiber_shield();                 /* half of it would be put right by the next call only */
+    fiber_shield();
     r = local_ask(l, &q, "the workspace to be looked through", &in, &a, e);
-    if (layer)
-        fiber_unshield();
-    if (q.what == FILES_LAYER ? r < 0 : r == 0 && layer && a.said.n)
-        ready->no_layer = xasprintf("it changed the workspace in place and cannot be taken back, since there was no layer: %.*s",
-                                    STR(r < 0 ? str_of(e->msg) : a.said));
-    else if (r == 0 && layer)
+    fiber_unshield();
+    if (r < 0)
+        return r;
+    if (layer && a.said.n)
+        without_layer(ready, a.said);
+    else if (layer)
         ready->layer = xstrdup(ready->key);
-    if (q.what == FILES_LAYER && r != -ECANCELED)
-        return r < 0 ? look_at_workspace(l, ready, false, e) : 0;
-    return r < 0 ? r : boxing_guard(l->box, a.text, e);
+    return boxing_guard(l->box, a.text, e);
 }
 
 /* Whether the command has to be run again without a layer, and can be: nothing of it reached another machine. The layer stays until
@@ -102,13 +117,21 @@ CO void boxed_end_layer(struct local *l, const struct env_ready *ready, bool wan
 
 CO int boxed_prepare(struct local *l, const struct env_command *c, struct env_ready *ready, int profile, struct err *e)
 {
-    int r = 0;
+    bool layer = l->box->layers && !c->job && !c->in_place;
+    int r = c->in_place ? layer_drop(&l->env, c->key, e) : 0;   /* the earlier try's */
 
-    if (c->in_place)
-        r = layer_drop(&l->env, c->key, e);     /* the earlier try's */
     ready->let_out = l->box->let_out;
+    if (r == 0 && layer && layer_possible(&l->env, e) < 0) {
+        without_layer(ready, str_of(e->msg));
+        layer = false;
+    }
+    if (r == 0 && layer && l->box->guarded && !l->jobs) {
+        if (make_layer(l, ready))
+            return box_profile(l, ready->layer, profile, e);
+        layer = false;
+    }
     if (r == 0)
-        r = look_at_workspace(l, ready, l->box->layers && !c->job && !c->in_place, e);
+        r = look_at_workspace(l, ready, layer, e);
     return r < 0 ? r : box_profile(l, ready->layer, profile, e);
 }
 

@@ -1,5 +1,6 @@
 #include "env/layer.h"
 
+#include "base/path.h"
 #include "base/utf8.h"
 #include "env/local_impl.h"
 
@@ -25,6 +26,46 @@ static CO int act(struct env *v, struct files_ask *q, struct err *e)
     return ask(v, q, &in, &a, e);
 }
 
+/* The path in a line of mountinfo: its fifth field, in which what is special is written in octal. */
+static char *mount_point(const char *line)
+{
+    struct buf out = {0};
+
+    for (int i = 0; i < 4 && line; i++)
+        line = strchr(line, ' ') ? strchr(line, ' ') + 1 : NULL;
+    for (; line && *line && *line != ' '; line++) {
+        unsigned c;
+
+        if (line[0] == '\\' && sscanf(line + 1, "%3o", &c) == 1) {
+            buf_addc(&out, (char)c);
+            line += 3;
+        } else {
+            buf_addc(&out, *line);
+        }
+    }
+    return out.n ? buf_take(&out) : xstrdup("");
+}
+
+int layer_possible(struct env *v, struct err *e)
+{
+    const char *root = local(v)->root, *below;
+    FILE *f = fopen("/proc/self/mountinfo", "re");
+    char *line = NULL;
+    size_t cap = 0;
+    int r = 0;
+
+    while (f && r == 0 && getline(&line, &cap, f) > 0) {
+        cleanup(freep) char *at = mount_point(line);
+
+        if (path_beneath(root, at, &below) && strcmp(below, ".") != 0)
+            r = err_set(e, -EXDEV, "a file system is mounted in the workspace, at %.300s", below);
+    }
+    free(line);
+    if (f)
+        fclose(f);
+    return r;
+}
+
 CO int layer_make(struct env *v, const char *name, struct err *e)
 {
     return act(v, &(struct files_ask){ FILES_LAYER, .temp = str_of(name) }, e);
@@ -33,7 +74,10 @@ CO int layer_make(struct env *v, const char *name, struct err *e)
 CO int layer_begin(struct env *v, const char *name, struct err *e)
 {
     struct local *l = local(v);
-    int r = layer_make(v, name, e);
+    int r = layer_possible(v, e);
+
+    if (r == 0)
+        r = layer_make(v, name, e);
 
     if (r < 0)
         return r;

@@ -3,7 +3,10 @@
 
 #include "core/env.h"
 
-/* Makes a layer. Not durable before it is kept. */
+/* 0, or -EXDEV with a sentence: a file system is mounted somewhere in the workspace, which an overlay does not show. */
+int layer_possible(struct env *v, struct err *e);
+
+/* Makes a layer, where one is possible. Not durable before it is kept. */
 CO int layer_make(struct env *v, const char *name, struct err *e);
 
 /* From now on the commands of a boxed environment run over a layer of that name: letters, digits and '-'. Not durable

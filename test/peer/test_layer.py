@@ -698,3 +698,22 @@ def test_where_no_layer_can_be():
         check(out.returncode == 0 and "in place" in told[0]["text"] and "cannot carry one" in told[0]["text"] and place.read("a") == b"x\n", out, told)
         out, report = box(place, "echo y > a", "keep")
         check(out.returncode and b"cannot carry one" in out.stderr and place.read("a") == b"x\n" and os.listdir(place.work) == ["a"], out, report, os.listdir(place.work))
+
+
+def test_a_file_system_in_the_workspace():
+    """An overlay would show an empty folder in its place: the command works in place, and its result says why."""
+    need_live()
+    for name in ("sub", "with space"):
+        with Place(RELEASE) as place:
+            os.mkdir(place.path(name))
+            out = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", place.path(name)], stderr=subprocess.PIPE, check=False)
+            if out.returncode:
+                raise Skip("no right to mount a file system: " + out.stderr.decode().strip())
+            try:
+                place.write(name + "/f", "in it\n")
+                out = place.rein("exec", "--mode", "auto", "--model", script(place, call("bash", command=f"cat '{name}/f'; echo x > a"), "say done"), "go")
+                told = [b for _, b in story(place.events(), "result")][0]
+                check(told["text"].startswith("in it\n") and f"mounted in the workspace, at {name}" in told["text"] and place.read("a") == b"x\n", told, out)
+                check(place.rein("exec", "--mode", "plan", "--model", script(place, "say done"), "go").returncode == 7)
+            finally:
+                subprocess.run(["umount", "-l", place.path(name)], check=False)
