@@ -177,10 +177,10 @@ static bool says_yes(void)
     return fgets(line, sizeof(line), stdin) && (line[0] == 'y' || line[0] == 'Y');
 }
 
-/* The command is gone: what becomes of what it changed. */
-static CO void settle_layer(struct agent *a, struct layered *y)
+/* The command is gone: what becomes of what it changed. `whole`: it came to its end. */
+static CO void settle_layer(struct agent *a, struct layered *y, bool whole)
 {
-    const char *word = a->in->opt.layer;
+    const char *word = a->said.layer;
     int r = layer_changes(a->env, y->name, false, &y->changes, &y->n, &y->e);
     bool seen = false;
     struct err dropped;
@@ -189,7 +189,7 @@ static CO void settle_layer(struct agent *a, struct layered *y)
         show_changes(y);
     if (r == 0 && y->n && strcmp(word, "ask") == 0)
         seen = isatty(0) && says_yes();
-    if (r == 0 && y->n && (seen || strcmp(word, "keep") == 0))
+    if (r == 0 && y->n && (seen || (whole && strcmp(word, "keep") == 0)))
         r = layer_keep(a->env, y->name, seen, &y->e);
     else if (r == 0)
         r = 1;                          /* not wanted */
@@ -198,7 +198,8 @@ static CO void settle_layer(struct agent *a, struct layered *y)
         fprintf(stderr, "rein: kept; rein undo %s takes it back\n", y->name);
     if (r < 0) {
         y->left = true;
-        fail(STATUS_FAILED, "%s. What the command changed is in .rein/layers/%s/u", y->e.msg, y->name);
+        fail(STATUS_FAILED, "%s. What the command changed lies in .rein/layers/%s/u: rein redo %s puts it in place all the same, "
+             "rein undo %s drops it", y->e.msg, y->name, y->name, y->name);
     } else if (r > 0) {
         y->left = layer_drop(a->env, y->name, &dropped) < 0;
         if (y->n && !a->in->opt.quiet)
@@ -214,7 +215,7 @@ static CO int drive(struct agent *a, const char *command, enum tier tier, const 
     int64_t from = 0;
     int r;
 
-    if (a->in->opt.layer) {
+    if (a->said.layer) {
         time_t now = time(NULL);
         struct tm tm;
 
@@ -238,7 +239,7 @@ static CO int drive(struct agent *a, const char *command, enum tier tier, const 
     env_drop(a->env, b.ready);
     unlink(spool);
     if (b.outcome.started && *b.layer.name)
-        settle_layer(a, &b.layer);
+        settle_layer(a, &b.layer, b.result == 0);
     else if (*b.layer.name)
         layer_drop(a->env, b.layer.name, &(struct err){0});
     if (b.result < 0 && b.result != -ECANCELED && !b.outcome.started) {
@@ -268,8 +269,8 @@ static CO int box_main(struct agent *a)
     if (mode && strcmp(mode, "auto") != 0 && strcmp(mode, "ask") != 0 && strcmp(mode, "plan") != 0)
         return fail(STATUS_USAGE, "rein box takes the modes auto, plan and ask; %s",
                     strcmp(mode, "open") == 0 ? "in mode open there is no box" : "there is no other");
-    if (a->in->opt.layer && strcmp(a->in->opt.layer, "keep") != 0 && strcmp(a->in->opt.layer, "ask") != 0 &&
-        strcmp(a->in->opt.layer, "drop") != 0)
+    if (a->said.layer && strcmp(a->said.layer, "keep") != 0 && strcmp(a->said.layer, "ask") != 0 &&
+        strcmp(a->said.layer, "drop") != 0)
         return fail(STATUS_USAGE, "--layer takes keep, ask or drop");
     a->cwd = realpath(a->in->opt.dir ? a->in->opt.dir : ".", NULL);
     if (!a->cwd)
@@ -288,7 +289,9 @@ static CO int box_main(struct agent *a)
     } else if (a->in->opt.tier && strcmp(a->in->opt.tier, "live") != 0) {
         return fail(STATUS_USAGE, "there is no tier '%s': live or landlock", a->in->opt.tier);
     }
-    if (a->in->opt.layer && tier < TIER_LIVE)
+    if (!a->said.layer && mode && strcmp(mode, "ask") == 0 && tier == TIER_LIVE)
+        a->said.layer = "ask";       /* by the effect */
+    if (a->said.layer && tier < TIER_LIVE)
         return fail(STATUS_PROTECTION, "a layer needs a live box: %s", why);
     if (tier == TIER_NONE || (tier < TIER_LIVE && mode && strcmp(mode, "ask") != 0))
         return fail(STATUS_PROTECTION, "mode %s promises a box that this machine does not give: %s", mode ? mode : "ask", why);

@@ -526,8 +526,10 @@ int op_keep(struct op *o)
         cleanup(buf_done) struct buf held = {0};
 
         layer_held(&l, &held);
-        if (held.n)
+        if (held.n) {
+            syncfs(l.upper);            /* it may wait for days */
             return err_set(&o->e, -EPERM, "%.300s acts outside of the box: only a person can let it into the workspace", held.p);
+        }
     }
     if (strcmp(state, "undoing") == 0)
         return err_set(&o->e, -EBUSY, "the layer %s is being taken back: finish that first", o->temp);

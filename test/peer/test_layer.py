@@ -2,6 +2,7 @@
 import hashlib
 import json
 import os
+import pty
 import random
 import shutil
 import stat
@@ -717,3 +718,25 @@ def test_a_file_system_in_the_workspace():
                 check(place.rein("exec", "--mode", "plan", "--model", script(place, "say done"), "go").returncode == 7)
             finally:
                 subprocess.run(["umount", "-l", place.path(name)], check=False)
+
+
+def test_by_hand_at_a_terminal():
+    """rein box --mode ask: what a program would change is shown, and kept or dropped by a word; without a terminal nothing is kept."""
+    need_live()
+    for word, kept in ((b"y\n", True), (b"n\n", False), (b"\n", False)):
+        with Place(RELEASE) as place:
+            pid, fd = pty.fork()
+            if pid == 0:
+                os.chdir(place.work)
+                os.execve(place.binary, [place.binary, "box", "--mode", "ask", "--", "echo x > f; mkdir .claude; echo y > .claude/z; echo from the command"], place.env)
+            said = b""
+            while b"[y/N]" not in said:
+                said += os.read(fd, 4096)
+            check(not os.path.exists(place.path("f")) and b"+ 2 f" in said and b"! 0 .claude" in said and b"from the command" in said, said)
+            os.write(fd, word)
+            _, status = os.waitpid(pid, 0)
+            os.close(fd)
+            check(os.waitstatus_to_exitcode(status) == 0 and os.path.exists(place.path("f")) == kept and os.path.exists(place.path(".claude/z")) == kept, word, said)
+    with Place(RELEASE) as place:
+        out = place.rein("box", "--mode", "ask", "--", "echo x > f")
+        check(out.returncode == 0 and not os.listdir(place.work), out, os.listdir(place.work))

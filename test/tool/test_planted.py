@@ -25,7 +25,7 @@ DEFECTS = {
     "files that rein opens": ("src/core/rules_git.c", "    return l->env && path_beneath(l->root, real, &below);", "    return l->env && path_beneath(l->root, real, &below) && !real;",
                               "tool/rein_opens_nothing_of_the_workspace"),
     "what the box hides": ("src/files/ops.c", "    if (is_hidden(o, &st))\n", "    if (is_hidden(o, &st) && o->q->context)\n", "tool/what_the_box_hides"),
-    "what waits for a person": ("src/files/layer_apply.c", "        if (held.n)\n", "        if (held.n > 1 << 20)\n", "peer/what_is_protected_waits"),
+    "what waits for a person": ("src/files/layer_apply.c", "        if (held.n) {\n", "        if (held.n > 1 << 20) {\n", "peer/what_is_protected_waits"),
     "what somebody else changed": ("src/files/layer_walk.c", "is_later(&old.st_ctim, &l->began) && !is_re", "is_later(&old.st_ctim, &l->began) && depth > 999 && !is_re",
                                    "peer/someone_else_changes_it"),
     "settings that run something": ("src/files/guard_judge.c", "    return odd.n == had.n && (", "    return odd.n != 1 || (", "peer/git_is_judged_by_key"),
