@@ -1,10 +1,12 @@
 #include "env/worker.h"
 
+#include "base/path.h"
 #include "env/box.h"
 #include "rt/proc.h"
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -43,13 +45,42 @@ static CO int lock(const struct worker *w, int *ret, struct err *e)
     return *ret < 0 ? err_set(e, -errno, "%s: %s", path, strerror(errno)) : 0;
 }
 
+/* What plans of layers are sealed with: of this home, made when it is first wanted. False where none can be had: then what is kept
+ * cannot be taken back by a later rein. */
+static bool layers_key(const char *home, char ret[HASH_HEX])
+{
+    cleanup(freep) char *path = xasprintf("%s/layers.key", home), *temp = xasprintf("%s/layers.key.%d", home, (int)getpid());
+    struct hash key;
+
+    for (int tries = 0; tries < 2; tries++) {
+        cleanup(closep) int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW), made = -1;
+
+        if (fd >= 0 && read(fd, key.b, HASH_SIZE) == HASH_SIZE) {
+            hash_hex(&key, ret);
+            return true;
+        }
+        if (fd >= 0 || getrandom(key.b, HASH_SIZE, 0) != HASH_SIZE || path_mkdirs(home) < 0)
+            return false;
+        made = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+        if (made < 0 || write(made, key.b, HASH_SIZE) != HASH_SIZE || fsync(made) < 0)
+            return false;
+        if (link(temp, path) < 0 && errno != EEXIST)    /* it may be another one's by now, which is as good */
+            rename(temp, path);
+        unlink(temp);
+    }
+    return false;
+}
+
 /* Variables that say how texts are read, where git's rules are, and what a build with checks is told. */
-static char **environment(void)
+static char **environment(const char *key)
 {
     static const char *const names[] = { "LC_ALL", "LC_CTYPE", "LANG", "XDG_CONFIG_HOME", "ASAN_OPTIONS", "UBSAN_OPTIONS",
                                          "LSAN_OPTIONS", "TSAN_OPTIONS" };
-    char **env = xcalloc(ARRAY_SIZE(names) + 1, sizeof(*env));
+    char **env = xcalloc(ARRAY_SIZE(names) + 2, sizeof(*env));
     size_t n = 0;
+
+    if (key)
+        env[n++] = xasprintf("REIN_LAYERS=%s", key);
 
     for (size_t i = 0; i < ARRAY_SIZE(names); i++)
         if (getenv(names[i]))
@@ -62,7 +93,7 @@ static CO int start(struct worker *w, struct boxing *b, struct err *e)
     cleanup(closep) int theirs = -1, ours = -1, held = -1, at = open("/", O_PATH | O_CLOEXEC);
     cleanup(freep) char *path = NULL, **env = NULL;
     const char *home = getenv("HOME");
-    char parent[24], spaces[BOX_HELD][8], id[WIRE_ID];
+    char parent[24], spaces[BOX_HELD][8], id[WIRE_ID], key[HASH_HEX];
     const char *argv[7 + BOX_HELD] = { "rein-files", parent, w->root, b && b->plan ? "" : wire_id(w->root_fd, id), b ? "1" : "0",
                                        home ? home : "/" };
     struct proc_fd fds[2 + BOX_HELD];
@@ -88,7 +119,7 @@ static CO int start(struct worker *w, struct boxing *b, struct err *e)
     }
     if (held >= 0)
         fds[n++] = (struct proc_fd){ held, 4 + BOX_HELD };
-    env = environment();
+    env = environment(layers_key(w->home, key) ? key : NULL);
     r = proc_spawn(&(struct proc_spec){ path, (char *const *)argv, env, at, fds, n }, &w->proc, e);
     for (size_t i = 0; env[i]; i++)
         free(env[i]);

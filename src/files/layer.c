@@ -38,9 +38,9 @@ int layer_say(struct op *o, int r, const char *what, const char *path)
     return err_set(&o->e, r, "%s%.300s: %s", what, path, strerror(-r));
 }
 
-static void begin(struct op *o, const struct root *root, struct layer *ret)
+static void begin(struct op *o, const struct root *root, const char *name, struct layer *ret)
 {
-    *ret = (struct layer){ .o = o, .own = root->own, .shown = root->told, .root = root->fd, .dir = -1, .upper = -1 };
+    *ret = (struct layer){ .o = o, .name = name, .own = root->own, .shown = root->told, .root = root->fd, .dir = -1, .upper = -1 };
 }
 
 static int open_part(struct op *o, const struct root *root, const char *name, struct layer *ret)
@@ -48,7 +48,7 @@ static int open_part(struct op *o, const struct root *root, const char *name, st
     cleanup(freep) char *path = xasprintf("%s/%s", root->layers, name);
     struct stat st;
 
-    begin(o, root, ret);
+    begin(o, root, name, ret);
     ret->dir = open_dir(root->fd, path);
     if (ret->dir < 0)
         return layer_say(o, ret->dir, "the layer ", name);
@@ -77,7 +77,7 @@ int layer_open_named(struct op *o, const char *name, struct layer *ret)
     struct root root = root_of(o->w, false);
     int r;
 
-    begin(o, &root, ret);
+    begin(o, &root, name, ret);
     if (!*name || *name == '.')
         return layer_say(o, -EINVAL, "the layer ", name);
     r = open_part(o, &root, name, ret);
@@ -228,7 +228,7 @@ static void read_rows(struct op *o, struct rows *ret)
         struct stat st;
 
         if (de->d_name[0] == '.' || layer_open_named(&one, de->d_name, &l) < 0 || layer_state(&l, row.state) < 0 ||
-            fstatat(l.dir, *row.state ? STATE : STAMP, &st, AT_SYMLINK_NOFOLLOW) < 0)
+            (*row.state && !layer_is_ours(&l)) || fstatat(l.dir, *row.state ? STATE : STAMP, &st, AT_SYMLINK_NOFOLLOW) < 0)
             continue;
         snprintf(row.name, sizeof(row.name), "%s", de->d_name);
         row.since = st.st_mtim;
@@ -331,7 +331,7 @@ static int make_part(struct op *o, const struct root *root, bool git, const char
     cleanup(closep) int layers = make_shelf(root, git), stamp = -1;
     struct stat st;
 
-    begin(o, root, ret);
+    begin(o, root, name, ret);
     ret->dir = layers < 0 ? layers : mkdirat(layers, name, 0700) < 0 ? -errno : open_dir(layers, name);
     ret->upper = ret->dir < 0 ? ret->dir : folder(ret->dir, "u", 0700);
     if (ret->upper >= 0)
@@ -357,7 +357,7 @@ int layer_make(struct op *o, const char *name, bool git, struct layer *ret)
 {
     struct root root = root_of(o->w, false);
 
-    begin(o, &root, ret);
+    begin(o, &root, name, ret);
     if (!*name || *name == '.')
         return layer_say(o, -EINVAL, "the layer ", name);
     return make(o, name, git, ret);

@@ -41,7 +41,7 @@ struct plan {
 struct layer {
     struct op *o;
     struct layer *git;                  /* the part of it that is about git's folder, or NULL; its state is that of the whole */
-    const char *own, *shown;            /* as of its root */
+    const char *name, *own, *shown;     /* borrowed; as of its root */
     int root, dir, upper;               /* the workspace, the layer, its changes */
     struct timespec began;
     struct plan plan;
@@ -93,7 +93,8 @@ void layer_forget_walk(struct workspace *w);
 /* What is new in the layer and acts outside of the box: paths that end in zero bytes. What was there before is read-only in it. */
 void layer_held(const struct layer *l, struct buf *ret);
 
-/* Its plan, on disk. */
+/* Its plan, on disk: -EBADMSG, also when it is not this rein's. */
+bool layer_is_ours(const struct layer *l);
 int layer_put_plan(struct layer *l, bool sync);
 int layer_get_plan(struct layer *l);
 

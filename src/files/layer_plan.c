@@ -1,10 +1,54 @@
 /* layer_plan.c - a layer's plan and its state, on disk. */
 #include "files/layer_impl.h"
 
+#include <nettle/hmac.h>
 #include <stdio.h>
 #include <unistd.h>
 
-/* The plan on disk: how many bytes it replaces, then a step a record, each ended by a zero byte, and "end". */
+/* The plan on disk: how many bytes it replaces, its seal, then a step a record, each ended by a zero byte, and "end".
+ *
+ * The seal is made with a key of this rein's (env/worker.c), over the layer's name and all else. A repository may bring a folder
+ * that looks like a layer; nothing is moved for the sake of one that has not come about here. */
+static void make_seal(const struct layer *l, struct str bytes, struct str steps, char ret[HASH_HEX])
+{
+    struct hmac_sha256_ctx h;
+    struct hash seal;
+
+    hmac_sha256_set_key(&h, HASH_SIZE, l->o->w->key.b);
+    hmac_sha256_update(&h, strlen(l->name) + 1, (const uint8_t *)l->name);
+    hmac_sha256_update(&h, strlen(l->shown) + 1, (const uint8_t *)l->shown);
+    hmac_sha256_update(&h, bytes.n, (const uint8_t *)bytes.p);
+    hmac_sha256_update(&h, steps.n, (const uint8_t *)steps.p);
+    hmac_sha256_digest(&h, HASH_SIZE, seal.b);
+    hash_hex(&seal, ret);
+}
+
+/* Reads a plan: what follows its seal, which has to be right. */
+static int read_sealed(const struct layer *l, struct buf *text, struct str *ret_steps)
+{
+    int r = read_whole(l->dir, "plan", PLAN_MAX, text);
+    struct str rest = buf_str(text);
+    const char *bytes, *seal;
+    char want[HASH_HEX];
+
+    if (r < 0)
+        return r;
+    bytes = wire_next(&rest);
+    seal = bytes ? wire_next(&rest) : NULL;
+    if (!seal)
+        return -EBADMSG;
+    make_seal(l, (struct str){ bytes, strlen(bytes) + 1 }, rest, want);
+    *ret_steps = rest;
+    return strcmp(seal, want) == 0 ? 0 : -EBADMSG;
+}
+
+bool layer_is_ours(const struct layer *l)
+{
+    cleanup(buf_done) struct buf text = {0};
+    struct str steps;
+
+    return read_sealed(l, &text, &steps) == 0;
+}
 
 static int put_file(int dir, const char *name, struct str text, bool sync)
 {
@@ -31,13 +75,12 @@ static int put_file(int dir, const char *name, struct str text, bool sync)
 
 int layer_put_plan(struct layer *l, bool sync)
 {
-    cleanup(buf_done) struct buf out = BUF_MAX(PLAN_MAX);
+    cleanup(buf_done) struct buf out = BUF_MAX(PLAN_MAX), all = BUF_MAX(PLAN_MAX);
+    char size[24], seal[HASH_HEX];
     int64_t bytes = 0;
 
     for (size_t i = 0; i < l->plan.n; i++)
         bytes += l->plan.v[i].kind == 'm' ? 0 : l->plan.v[i].old.size;
-    buf_addf(&out, "%lld", (long long)bytes);
-    buf_addc(&out, 0);
     for (size_t i = 0; i < l->plan.n; i++) {
         const struct step *s = &l->plan.v[i];
 
@@ -45,7 +88,12 @@ int layer_put_plan(struct layer *l, bool sync)
         buf_add(&out, s->path, strlen(s->path) + 1);
     }
     buf_adds(&out, "end");
-    return buf_err(&out) < 0 ? -E2BIG : put_file(l->dir, "plan", buf_str(&out), sync);
+    snprintf(size, sizeof(size), "%lld", (long long)bytes);
+    make_seal(l, (struct str){ size, strlen(size) + 1 }, buf_str(&out), seal);
+    buf_add(&all, size, strlen(size) + 1);
+    buf_add(&all, seal, sizeof(seal));
+    buf_add_str(&all, buf_str(&out));
+    return buf_err(&out) < 0 || buf_err(&all) < 0 ? -E2BIG : put_file(l->dir, "plan", buf_str(&all), sync);
 }
 
 static bool read_known(const char **at, struct known *ret)
@@ -76,12 +124,10 @@ int64_t layer_bytes(const struct layer *l)
 int layer_get_plan(struct layer *l)
 {
     cleanup(buf_done) struct buf text = {0};
-    int r = read_whole(l->dir, "plan", PLAN_MAX, &text);
-    struct str rest = buf_str(&text);
+    struct str rest;
+    int r = read_sealed(l, &text, &rest);
     const char *each;
 
-    if (r == 0 && !wire_next(&rest))
-        return -EBADMSG;
     while (r == 0 && (each = wire_next(&rest))) {
         struct step s = { .kind = *each };
         const char *at = *each ? each + 1 : each;

@@ -25,6 +25,7 @@ struct workspace {
     int git;                            /* of it, a root as well; -1 */
     const char *git_index;              /* and the workspace's index in it */
     bool boxed;                         /* nothing that guard.h is about may be written or, hidden in the box, be read */
+    struct hash key;                    /* that plans of layers are sealed with */
     struct above above;                 /* what git leaves out, by rules that lie outside */
     struct shelf {                      /* the layers there are, once the first one is wanted */
         pthread_mutex_t lock;

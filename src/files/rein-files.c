@@ -23,6 +23,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -205,6 +206,16 @@ static _Noreturn void cannot(const char *what, int error)
     _exit(1);
 }
 
+/* What rein seals the plans of layers with; without it those that are made hold for this process only. */
+static void read_key(struct hash *ret)
+{
+    const char *hex = getenv("REIN_LAYERS");
+
+    if ((!hex || !hash_from_hex(str_of(hex), ret)) && getrandom(ret->b, HASH_SIZE, 0) != HASH_SIZE)
+        cannot("random numbers", errno);
+    unsetenv("REIN_LAYERS");
+}
+
 static void confine(const char *root, const char *git)
 {
     struct record all[] = { { "rw", root, "" }, { "rw", git ? git : root, "" },
@@ -241,6 +252,7 @@ int main(int argc, char **argv)
     }
     w.root = argv[2];
     w.boxed = atoi(argv[4]);
+    read_key(&w.key);
     above_open(&w.above, w.root, argv[5]);
     for (int i = 0; i < spaces; i++)
         if (setns(atoi(argv[FIXED + 1 + i]), 0) < 0)

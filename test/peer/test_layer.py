@@ -740,3 +740,28 @@ def test_by_hand_at_a_terminal():
     with Place(RELEASE) as place:
         out = place.rein("box", "--mode", "ask", "--", "echo x > f")
         check(out.returncode == 0 and not os.listdir(place.work), out, os.listdir(place.work))
+
+
+def test_layers_that_a_repository_brings():
+    """A folder that looks like a layer, with a plan that would put a hook in place: nothing is moved for the sake of one that has not come about here."""
+    need_live()
+    with Place(RELEASE, base="/var/tmp") as theirs:
+        subprocess.run("git init -q .; echo '#!/bin/sh' > .git/hooks/pre-commit", shell=True, cwd=theirs.work, check=True)
+        _, report = box(theirs, "rm .git/hooks/pre-commit", "keep")
+        check(theirs.rein("redo", report["layer"]).returncode == 0 and not os.path.exists(theirs.path(".git/hooks/pre-commit")))
+        for state in ("kept", "undoing", "keeping", "undone"):
+            for trusted in (False, True):
+                with Place(RELEASE, base="/var/tmp") as place:
+                    subprocess.run(["cp", "-a", theirs.work + "/.", place.work], check=True)
+                    if trusted:             # what it would do if it were this rein's own
+                        os.mkdir(place.home)
+                        shutil.copy(os.path.join(theirs.home, "layers.key"), place.home)
+                    with open(place.path(f".rein/layers/{report['layer']}/state"), "w", encoding="utf-8") as f:
+                        f.write(state)
+                    place.rein("exec", "--mode", "auto", "--model", script(place, call("bash", command="true"), "say done"), "go")
+                    place.rein("undo")
+                    place.rein("redo")
+                    place.rein("undo", report["layer"])
+                    there = os.path.exists(place.path(".git/hooks/pre-commit"))
+                    check(there == (trusted and state != "undone"), state, trusted, there)
+                    check(oct(os.stat(os.path.join(place.home, "layers.key")).st_mode & 0o777) == "0o600")

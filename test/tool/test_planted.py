@@ -37,6 +37,7 @@ DEFECTS = {
     "a file that only says where git is": ("src/files/worktree.c", "    return own && strcmp(own, want) == 0;", "    return own || want;", "peer/git_outside_of_the_workspace"),
     "an index that says something else": ("src/files/git_index.c", "    if (!p || !each_entry(p, size, add_entry, &h))\n        return false;\n    hashing_add(&h, p, 12);", "    if (!p || !add_entry)\n        return false;",
                                           "peer/who_looks_with_git_meanwhile"),
+    "whose layer it is": ("src/files/layer_plan.c", "    return strcmp(seal, want) == 0 ? 0 : -EBADMSG;", "    return *seal ? 0 : -EBADMSG;", "peer/layers_that_a_repository_brings"),
     "a plan that is in place already": ("src/cmd/boxes.c", "        a->plan = box->plan;", "        a->plan = NULL, box->plan = NULL;", "peer/a_plan_and_its_end"),
     "whose key it is": ("src/core/egress.c", "    h->key_env = str_dup(variable);\n", "    h->key_env = NULL;\n", "peer/keys_are_put_in"),
     "three that meet": ("src/core/policy.c", "    rule(ret, POLICY_ASK, \"%s\", met.msg);\n    return 1;", "    return 0;",
