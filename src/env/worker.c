@@ -45,8 +45,8 @@ static CO int lock(const struct worker *w, int *ret, struct err *e)
     return *ret < 0 ? err_set(e, -errno, "%s: %s", path, strerror(errno)) : 0;
 }
 
-/* What plans of layers are sealed with: of this home, made when it is first wanted. False where none can be had: then what is kept
- * cannot be taken back by a later rein. */
+/* What plans of layers are sealed with: of this home, made when it is first wanted. A power failure may take it as long as it is
+ * young, and layers with it. False where none can be had: then what is kept cannot be taken back by a later rein. */
 static bool layers_key(const char *home, char ret[HASH_HEX])
 {
     cleanup(freep) char *path = xasprintf("%s/layers.key", home), *temp = xasprintf("%s/layers.key.%d", home, (int)getpid());
@@ -59,14 +59,14 @@ static bool layers_key(const char *home, char ret[HASH_HEX])
             hash_hex(&key, ret);
             return true;
         }
-        if (fd >= 0 || getrandom(key.b, HASH_SIZE, 0) != HASH_SIZE || path_mkdirs(home) < 0)
+        if (getrandom(key.b, HASH_SIZE, 0) != HASH_SIZE || path_mkdirs(home) < 0)
             return false;
         made = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-        if (made < 0 || write(made, key.b, HASH_SIZE) != HASH_SIZE || fsync(made) < 0)
+        if (made < 0 || write(made, key.b, HASH_SIZE) != HASH_SIZE)
             return false;
-        if (link(temp, path) < 0 && errno != EEXIST)    /* it may be another one's by now, which is as good */
-            rename(temp, path);
-        unlink(temp);
+        /* Another rein may have been faster, which is as good; what is there and is none goes. */
+        if (renameat2(AT_FDCWD, temp, AT_FDCWD, path, fd < 0 ? RENAME_NOREPLACE : 0) < 0)
+            unlink(temp);
     }
     return false;
 }
